@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Text to configuration: TOML sources in, one frozen `Config` out, or every error at once.
+
+Reading the files is `hookd.confdir`'s work, looking at the programs that hooks name the runner's
+(`hookd.runner.hookfile`). Pure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from hookd.errors import ConfigError
+from hookd.model import Outcome, Phase
+from hookd.options import (
+    ACCESS,
+    DAEMON,
+    HOOK,
+    HOOK_TABLES,
+    BuildCondition,
+    Network,
+    Option,
+    shown,
+)
+from hookd.template import Template
+
+HOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
+HOOK_NAME_ALLOWED = 'lower-case letters, digits, "_", "." and "-", a letter or digit first'
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One file as it was read: `hook` is the hook's name, None for hookd.toml itself."""
+
+    path: str
+    hook: str | None
+    data: bytes
+
+
+class Daemon(msgspec.Struct, frozen=True, kw_only=True):
+    """`[daemon]`. Times in seconds; None: never."""
+
+    max_running: int
+    max_queue: int
+    job_ids: str
+    lost_after: float | None
+    drain: float
+    history: float | None
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """`[access]`: names of users, and of groups after an "@"."""
+
+    submit: tuple[str, ...]
+    manage: tuple[str, ...]
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """`[match]`: None where a key is not given; every key given must match, any of its values."""
+
+    profile: tuple[str, ...] | None
+    user: tuple[str, ...] | None
+    client_ip: tuple[Network, ...] | None
+    client_build_no: tuple[BuildCondition | str, ...] | None
+    outcome: tuple[Outcome, ...] | None
+    min_bytes: int | None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """`[run]`: as whom, where and beside what a hook runs. `max_running` is always a number."""
+
+    user: str | None
+    working_directory: str
+    umask: int
+    environment: dict[str, str]
+    stdin: str
+    overlap: str
+    overlap_key: str
+    max_running: int
+    on_crash: str
+    leftovers: str
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """`[retry]`. Times in seconds."""
+
+    attempts: int
+    backoff: float
+    max_backoff: float
+    quarantine_after: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """`[limits]`. Times in seconds, sizes in bytes; None: no limit of hookd's own."""
+
+    timeout: float
+    kill_grace: float
+    cpu_time: float | None
+    memory: int | None
+    processes: int | None
+    open_files: int | None
+    file_size: int | None
+    output: int
+    nice: int
+    io_class: str
+    cpu_affinity: tuple[int, ...] | None
+    cpu_weight: int | None
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """One hook, complete: defaults filled in. `digest` changes when any of it changes."""
+
+    name: str
+    path: str
+    digest: str
+    command: Template
+    phases: tuple[Phase, ...]
+    kind: str
+    on_error: str
+    obsolete: str
+    order: int
+    match: Match
+    run: Run
+    retry: Retry
+    limits: Limits
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether the hook decides on the start of a job."""
+        return self.kind == "gate"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `digest` is the same for two readers exactly when they read the same bytes."""
+
+    daemon: Daemon
+    access: Access
+    hooks: dict[str, Hook]
+    digest: str
+
+
+def parse(sources: Sequence[Source]) -> Config:
+    """Return the configuration that these files make.
+
+    An empty hook file disables the hook of its name. Raises ConfigError with all errors of all
+    files, each with its file and key path, what was found and what is allowed.
+    """
+    errors: list[str] = []
+    main = _Table(errors, "", {}, "")
+    for source in sources:
+        if source.hook is None:
+            main = _Table(errors, source.path, _toml(errors, source), "")
+    main.known("daemon", "access", "defaults")
+    daemon = main.table("daemon").parse(DAEMON)
+    access = main.table("access").parse(ACCESS)
+    defaults = main.table("defaults")
+    hooks: dict[str, Hook] = {}
+    _Hook(defaults, None).values()  # so that a mistake in [defaults] is told once, with its place
+    for source in sources:
+        if source.hook is None:
+            continue
+        content = _toml(errors, source)
+        if content:
+            before = len(errors)
+            table = _Hook(_Table(errors, source.path, content, ""), defaults)
+            values = table.values()
+            table.check(values)
+            if len(errors) == before and not defaults.bad:
+                hooks[source.hook] = _hook(source, values, daemon)
+    if errors:
+        raise ConfigError(errors)
+    return Config(
+        daemon=Daemon(**daemon),
+        access=Access(**access),
+        hooks=dict(sorted(hooks.items(), key=lambda item: (item[1].order, item[0]))),
+        digest=digest(sources),
+    )
+
+
+def digest(sources: Sequence[Source]) -> str:
+    """Return what tells two configurations apart: a digest over names and bytes of the files."""
+    total = hashlib.sha256()
+    for source in sources:
+        for part in ((source.hook or "").encode(), source.data):
+            total.update(len(part).to_bytes(8, "big") + part)
+    return total.hexdigest()
+
+
+def _toml(errors: list[str], source: Source) -> dict[str, Any]:
+    try:
+        return tomllib.loads(source.data.decode())
+    except UnicodeDecodeError as e:
+        errors.append(f"{source.path}: byte {e.start}: not UTF-8; allowed: TOML in UTF-8")
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
+        errors.append(f"{source.path}: not TOML: {e or 'nested too deeply'}")
+    return {}
+
+
+def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hook:
+    run = dict(values["run"])
+    if run["max_running"] is None:
+        run["max_running"] = max(1, daemon["max_running"] // 2)
+    return Hook(
+        name=source.hook or "",
+        path=source.path,
+        digest=hashlib.sha256(repr(sorted(values.items(), key=str)).encode()).hexdigest(),
+        command=values["command"],
+        phases=tuple(Phase(p) for p in values["phases"]),
+        kind=values["kind"],
+        on_error=values["on_error"],
+        obsolete=values["obsolete"],
+        order=values["order"],
+        match=Match(**values["match"]),
+        run=Run(**run),
+        retry=Retry(**values["retry"]),
+        limits=Limits(**values["limits"]),
+    )
+
+
+class _Table:
+    """One TOML table on its way to values; errors are gathered with file and key path."""
+
+    def __init__(self, errors: list[str], path: str, content: dict[str, Any], prefix: str) -> None:
+        self.errors = errors
+        self.path = path
+        self.content = content
+        self.prefix = prefix
+        self.bad = False
+
+    def error(self, key: str, message: str) -> None:
+        """Add an error at a key of this table."""
+        self.bad = True
+        self.errors.append(f"{self.path}: {self.prefix}{key}: {message}")
+
+    def known(self, *keys: str) -> None:
+        """Refuse every key that is none of these."""
+        for key in self.content:
+            if key not in keys:
+                near = difflib.get_close_matches(key, keys, 1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                self.error(key, f"found an unknown key{hint}; allowed: {' '.join(keys)}")
+
+    def table(self, key: str) -> _Table:
+        """Return the table of this name, empty where there is none."""
+        content = self.content.get(key, {})
+        if not isinstance(content, dict):
+            self.error(key, f"found {shown(content)}; allowed: a table")
+            content = {}
+        return _Table(self.errors, self.path, content, f"{self.prefix}{key}.")
+
+    def parse(self, options: Sequence[Option], below: _Table | None = None) -> dict[str, Any]:
+        """Return the value of each option: from here, else from `below`, else its default."""
+        self.known(*(option.key for option in options))
+        return {option.key: self.value(option, below) for option in options}
+
+    def value(self, option: Option, below: _Table | None) -> Any:
+        """Return one option's value, its default where what stands here is refused."""
+        if option.key in self.content:
+            try:
+                return option.kind.parse(self.content[option.key])
+            except ValueError as e:
+                self.error(option.key, str(e))
+        elif below is not None and option.key in below.content:
+            try:
+                return option.kind.parse(below.content[option.key])
+            except ValueError:
+                below.bad = True  # told once, where it stands
+        return None if option.default is None else option.kind.parse(option.default)
+
+
+class _Hook:
+    """A hook file over `[defaults]` over the defaults of the option table."""
+
+    def __init__(self, own: _Table, defaults: _Table | None) -> None:
+        self.own = own
+        self.defaults = defaults
+
+    def values(self) -> dict[str, Any]:
+        """Return every option's value; the inner tables as dictionaries of theirs."""
+        own, defaults = self.own, self.defaults
+        own.known(*(option.key for option in HOOK), *HOOK_TABLES)
+        values = {option.key: own.value(option, defaults) for option in HOOK}
+        for name, options in HOOK_TABLES.items():
+            inner = own.table(name)
+            below = defaults.table(name) if defaults and _is_table(defaults, name) else None
+            values[name] = inner.parse(options, below)
+            own.bad |= inner.bad
+            if below is not None and defaults is not None:
+                defaults.bad |= below.bad
+        return values
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse combinations that cannot be meant."""
+        own = self.own
+        if values["command"] is None and "command" not in own.content:
+            own.error("command", "missing; allowed: an absolute program and its arguments")
+        phases, match, retry = values["phases"], values["match"], values["retry"]
+        if Phase.END not in phases:
+            for key in ("outcome", "min_bytes"):
+                if match[key] is not None:
+                    own.error(
+                        f"match.{key}",
+                        'found with phases that have no "end", so it would never match; '
+                        'allowed: with the phase "end"',
+                    )
+        if values["kind"] == "gate" and Phase.START not in phases:
+            own.error("kind", 'found "gate" without the phase "start"; allowed: a gate at a start')
+        if retry["max_backoff"] < retry["backoff"]:
+            own.error(
+                "retry.max_backoff",
+                f"found {retry['max_backoff']:g} s, below retry.backoff; "
+                f"allowed: at least {retry['backoff']:g} s",
+            )
+
+
+def _is_table(table: _Table, key: str) -> bool:
+    return isinstance(table.content.get(key, {}), dict)

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every error that hookd raises on purpose, under one root.
+
+An error has a `code`, the stable name that stands on the wire, in the journal and in the man
+page, and `parameters()`, the values that travel with it. Nothing here knows how it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HookdError(Exception):
+    """The root. `code` is the Varlink error name; `parameters()` what travels with it."""
+
+    code: ClassVar[str] = "io.hookd.Jobs.Error"
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the error's named values as they go over the wire."""
+        return {}
+
+
+class ProtocolError(HookdError):
+    """The peer does not speak Varlink; the connection is closed, with one journal line."""
+
+    code = "io.hookd.Jobs.ProtocolError"
+
+
+class InvalidParameter(HookdError):
+    """A parameter has a value that is not allowed.
+
+    `parameter` is its name, `message` says what was found and what is allowed.
+    """
+
+    code = "org.varlink.service.InvalidParameter"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(f"{parameter}: {message}")
+        self.parameter = parameter
+        self.message = message
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the standard's `parameter` and, beyond it, the sentence that helps."""
+        return {"parameter": self.parameter, "message": str(self)}
+
+
+class PermissionDenied(HookdError):
+    """The peer may not call this method. Says nothing more on purpose."""
+
+    code = "org.varlink.service.PermissionDenied"
+
+
+class InterfaceNotFound(HookdError):
+    """No such interface here."""
+
+    code = "org.varlink.service.InterfaceNotFound"
+
+    def __init__(self, interface: str) -> None:
+        super().__init__(f"no interface {interface}")
+        self.interface = interface
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the name that was asked for."""
+        return {"interface": self.interface}
+
+
+class MethodNotFound(HookdError):
+    """The interface exists, the method does not."""
+
+    code = "org.varlink.service.MethodNotFound"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"no method {method}")
+        self.method = method
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the name that was asked for."""
+        return {"method": self.method}
+
+
+class ExpectedMore(HookdError):
+    """The method answers more than once and must be called with `more`."""
+
+    code = "org.varlink.service.ExpectedMore"
+
+
+class NoSuchJob(HookdError):
+    """No job is known by the ID that was given."""
+
+    code = "io.hookd.Jobs.NoSuchJob"
+
+    def __init__(self, job_id: int | None = None, server_job_id: str | None = None) -> None:
+        super().__init__(
+            f"no job {job_id}" if job_id is not None else f"no job of the server's {server_job_id}"
+        )
+        self.job_id = job_id
+        self.server_job_id = server_job_id
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the ID that was asked for; the other is null."""
+        return {"job_id": self.job_id, "server_job_id": self.server_job_id}
+
+
+class JobAlreadyEnded(HookdError):
+    """The job has ended before; its outcome stays as it was."""
+
+    code = "io.hookd.Jobs.JobAlreadyEnded"
+
+    def __init__(self, job_id: int, outcome: str | None) -> None:
+        super().__init__(f"job {job_id} has ended already, outcome {outcome}")
+        self.job_id = job_id
+        self.outcome = outcome
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the job and the outcome that stands."""
+        return {"job_id": self.job_id, "outcome": self.outcome}
+
+
+class RequestIdConflict(HookdError):
+    """This `request_id` was used before, by a request of other content."""
+
+    code = "io.hookd.Jobs.RequestIdConflict"
+
+    def __init__(self, request_id: str, job_id: int) -> None:
+        super().__init__(f"request_id {request_id!r} was used by another request, for job {job_id}")
+        self.request_id = request_id
+        self.job_id = job_id
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the ID and the job that it made."""
+        return {"request_id": self.request_id, "job_id": self.job_id}
+
+
+class QueueFull(HookdError):
+    """Too many runs wait; nothing was accepted. Try again after `retry_after_msec`."""
+
+    code = "io.hookd.Jobs.QueueFull"
+
+    def __init__(self, retry_after_msec: int) -> None:
+        super().__init__(f"the queue is full; try again in {retry_after_msec} ms")
+        self.retry_after_msec = retry_after_msec
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the wait that is worth trying, in milliseconds."""
+        return {"retry_after_msec": self.retry_after_msec}
+
+
+class ShuttingDown(HookdError):
+    """hookd is stopping. What was acknowledged is safe; ask the next instance."""
+
+    code = "io.hookd.Jobs.ShuttingDown"
+
+
+class WouldDeadlock(HookdError):
+    """A hook asked to wait for the very job that waits for the hook."""
+
+    code = "io.hookd.Jobs.WouldDeadlock"
+
+    def __init__(self, job_id: int, run_id: int) -> None:
+        super().__init__(
+            f"run {run_id} is a hook of job {job_id}, which cannot end before it: "
+            "call without wait"
+        )
+        self.job_id = job_id
+        self.run_id = run_id
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the job and the run that would wait for each other."""
+        return {"job_id": self.job_id, "run_id": self.run_id}
+
+
+class StorageFailure(HookdError):
+    """The database could not take or give it; nothing was accepted."""
+
+    code = "io.hookd.Jobs.StorageFailure"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the reason in words."""
+        return {"message": self.message}
+
+
+class ConfigError(HookdError):
+    """Configuration that cannot be used: every error of every file, a line each."""
+
+    code = "io.hookd.Manager.InvalidConfiguration"
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the list of errors."""
+        return {"errors": self.errors}
+
+
+class NoSuchHook(HookdError):
+    """No hook of that name is configured."""
+
+    code = "io.hookd.Manager.NoSuchHook"
+
+    def __init__(self, hook: str) -> None:
+        super().__init__(f"no hook {hook!r}")
+        self.hook = hook
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the name that was asked for."""
+        return {"hook": self.hook}
+
+
+class NoSuchRun(HookdError):
+    """No run of that ID is waiting or running."""
+
+    code = "io.hookd.Manager.NoSuchRun"
+
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"run {run_id} is neither waiting nor running")
+        self.run_id = run_id
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the ID that was asked for."""
+        return {"run_id": self.run_id}
+
+
+class RunnerUnavailable(HookdError):
+    """The runner cannot be asked just now; what waits is kept."""
+
+    code = "io.hookd.Manager.RunnerUnavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the reason in words."""
+        return {"message": self.message}

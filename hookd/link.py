@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the server and the runner say to each other, and how it becomes bytes.
+
+A frame is four bytes of length (big-endian) and a msgpack list of messages; what is ready at the
+same moment shares a frame. A stream, not packets: one event may be larger than the largest packet
+a socket buffer takes. The server names a hook and values, never a command. Pure.
+
+The order of things: the runner opens with `Welcome`; `Start` is answered by `Started` (or `Ended`
+at once, where nothing could be started) and in the end by `Ended`, which the runner repeats in
+each `Welcome` until `Settled` says that it is on the server's disk.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from hookd.model import Event, Receipt
+
+MAX_FRAME = 64 * 1024 * 1024  # bytes; far above what one loop iteration can gather: a broken peer
+
+
+class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """What all messages share: a tag by which the other side knows them."""
+
+
+class Start(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: run this hook. A run_id is started at most once."""
+
+    run_id: int
+    hook: str
+    attempt: int
+    event: Event
+
+
+class Cancel(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: end this run (TERM, grace, KILL); its result is `cancelled`."""
+
+    run_id: int
+    reason: str
+
+
+class Settled(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: the results of these runs are on disk and may be forgotten."""
+
+    run_ids: list[int]
+
+
+class Reload(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: read the configuration anew. Answered by `Loaded`."""
+
+
+class Running(_Message, frozen=True, tag=True, array_like=True):
+    """One run that goes on, as `Welcome` lists it."""
+
+    run_id: int
+    started_usec: int | None
+
+
+class Ended(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: the run is over, reaped and in the journal."""
+
+    run_id: int
+    receipt: Receipt
+
+
+class Welcome(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server, first: who is there, what it knows of the past.
+
+    `instance` differs from start to start of the runner; `digest` is that of the configuration it
+    has loaded, empty with `errors` where it has none; `notes` are weaker promises worth saying.
+    """
+
+    instance: str
+    digest: str
+    errors: list[str]
+    notes: list[str]
+    running: list[Running]
+    ended: list[Ended]
+
+
+class Loaded(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: the outcome of a `Reload`; with errors the old digest stays."""
+
+    digest: str
+    errors: list[str]
+    notes: list[str]
+
+
+class Started(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: the program of this run has been started."""
+
+    run_id: int
+    started_usec: int
+
+
+Message = (
+    Start | Cancel | Settled | Reload | Welcome | Loaded | Started | Ended
+)  # Running only inside Welcome
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Message])
+_LENGTH = struct.Struct(">I")
+
+
+def encode(messages: list[Message]) -> bytes:
+    """Return one frame with these messages."""
+    body = _encoder.encode(messages)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Bytes in, messages out; keeps what is not whole yet.
+
+    `feed` raises ValueError (msgspec's errors are such) where the other side does not speak this
+    language: the link is then of no more use.
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take what arrived; return every message that is complete by now."""
+        self._buffer += data
+        messages: list[Message] = []
+        at = 0
+        while len(self._buffer) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, at)
+            if length > MAX_FRAME:
+                raise ValueError(f"a frame of {length} bytes; the largest allowed is {MAX_FRAME}")
+            end = at + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages += _decoder.decode(memoryview(self._buffer)[at + _LENGTH.size : end])
+            at = end
+        if at:
+            del self._buffer[:at]
+        return messages

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Commands and their variables: from `/x/hook.sh $EVENT "$USER"` to a list of arguments.
+
+The text is split into words first (POSIX shell quoting), then variables are expanded inside each
+word, so one variable is never two arguments and no shell is involved. `VARIABLES` is the one list
+of what a hook can be told: commands, environment and manual page all read it. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+
+import msgspec
+
+from hookd.model import Event, Phase
+
+MAX_WORD = 131_071  # bytes of one argument: execve(2) refuses 131,072 with its NUL (MAX_ARG_STRLEN)
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """One thing a hook is told. `text` makes its value from the event."""
+
+    name: str
+    meaning: str
+    text: Callable[[Event], str]
+
+
+VARIABLES: dict[str, Variable] = {
+    v.name: v
+    for v in (
+        Variable(
+            "EVENT",
+            "true when the job starts, false when it is complete",
+            lambda e: "true" if e.phase is Phase.START else "false",
+        ),
+        Variable("PHASE", "the same in words: start or end", lambda e: e.phase.value),
+        Variable("CLIENT_IP", "IP address of the client", lambda e: e.client_ip),
+        Variable("CLIENT_BUILD_NO", "build number of the client", lambda e: e.client_build_no),
+        Variable(
+            "PROFILE",
+            "profile name; every space replaced by an underscore",
+            lambda e: e.profile.replace(" ", "_"),
+        ),
+        Variable("PROFILE_NAME", "profile name as it was given", lambda e: e.profile),
+        Variable("USER", "the user's e-mail address", lambda e: e.user),
+        Variable(
+            "FILE_COUNT", "total files; 0 when the job starts", lambda e: str(e.file_count)
+        ),
+        Variable(
+            "BYTE_COUNT", "total bytes; 0 when the job starts", lambda e: str(e.byte_count)
+        ),
+        Variable("JOB_ID", "integer of the job", lambda e: str(e.job_id)),
+        Variable(
+            "OUTCOME",
+            "how the job ended (success, warning, error, canceled, unknown, lost); "
+            "empty when it starts",
+            lambda e: e.outcome.value if e.outcome else "",
+        ),
+        Variable(
+            "DURATION_SEC",
+            "age of the job in whole seconds; 0 when it starts",
+            lambda e: str(e.duration_usec // 1_000_000),
+        ),
+        Variable("TEST", "1 in a run made by hookctl test, else empty", lambda e: "1" * e.test),
+    )
+}
+
+_REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\}|)")
+
+
+class Template:
+    """A command that has been understood: words, each of literal text and variables.
+
+    Raises ValueError, with a sentence for the administrator, where the text is no command: empty,
+    an open quote, an unknown variable, a relative program.
+    """
+
+    __slots__ = ("_words", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        if "\0" in text:
+            raise ValueError("found a NUL character; allowed: text without NUL")
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+        lexer.whitespace_split = True
+        lexer.commenters = ""  # a '#' is an argument like any other: there is no shell here
+        try:
+            words = list(lexer)
+        except ValueError as e:
+            raise ValueError(
+                f"found {text!r}, which has {_QUOTING.get(str(e), str(e))}; "
+                "allowed: words in POSIX shell quoting"
+            ) from None
+        if not words:
+            raise ValueError("found no word; allowed: a program and its arguments")
+        self._words = [_parse(word) for word in words]
+        program = self._words[0]
+        if any(isinstance(part, Variable) for part in program):
+            raise ValueError(
+                f"found a variable in the program's name {words[0]!r}; allowed: a fixed path"
+            )
+        if not self.program.startswith("/"):
+            raise ValueError(
+                f"found program {self.program!r}; allowed: an absolute path (no PATH is searched)"
+            )
+
+    @property
+    def program(self) -> str:
+        """The path of the program: the first word, which has no variable."""
+        return "".join(part for part in self._words[0] if isinstance(part, str))
+
+    def expand(self, event: Event) -> list[str]:
+        """Return the arguments, the program's path first. One word is always one argument."""
+        return [
+            "".join(part if isinstance(part, str) else part.text(event) for part in word)
+            for word in self._words
+        ]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Template({self.text!r})"
+
+
+_QUOTING = {
+    "No closing quotation": "a quote that is never closed",
+    "No escaped character": "a backslash at its end",
+}
+
+
+def _parse(word: str) -> list[str | Variable]:
+    parts: list[str | Variable] = []
+    at = 0
+    for match in _REFERENCE.finditer(word):
+        parts.append(word[at : match.start()])
+        at = match.end()
+        dollar, bare, braced = match.groups()
+        if dollar:
+            parts.append("$")
+            continue
+        name = bare if bare is not None else braced
+        if name is None:
+            raise ValueError(
+                f"found a lone '$' in {word!r}; allowed: $NAME, ${{NAME}}, and $$ for a dollar"
+            )
+        if name not in VARIABLES:
+            raise ValueError(
+                f"found the unknown variable {match.group()!r}; allowed: "
+                + " ".join("$" + known for known in VARIABLES)
+            )
+        parts.append(VARIABLES[name])
+    parts.append(word[at:])
+    return [part for part in parts if part != ""]
+
+
+def environment(event: Event) -> dict[str, str]:
+    """Return `HOOKD_*` for every variable: what each hook finds in its environment."""
+    return {"HOOKD_" + name: variable.text(event) for name, variable in VARIABLES.items()}
