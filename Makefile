@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Each target is an entry that also works without make; `make help` lists them.
+
+ROUNDS ?= 50
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all test-system hostile crash bench lint deb rpm clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## make .venv with hookd, hookctl and the test tools
+	@packaging/setup test
+
+demo: ## show hookd at work in a scratch directory
+	@packaging/demo
+
+test: ## run the tests, without the slow tiers
+	@tests/run
+
+test-all: ## run all tests
+	@tests/run --all
+
+test-system: ## install the packages in booted systems and drive them (as root)
+	@tests/run -m system
+
+hostile: ## run the gallery of harmful hooks
+	@tests/run -m hostile
+
+crash: ## kill hookd ROUNDS times at random moments and check the books
+	@ROUNDS=$(ROUNDS) tests/run -m crash
+
+bench: ## measure hookd beside its peers
+	@benchmarks/run
+
+lint: ## run the linters alone
+	@tests/run tests/lint
+
+deb: ## build the Debian package into dist/
+	@packaging/build-deb
+
+rpm: ## build the RPM package into dist/
+	@packaging/build-rpm
+
+clean: ## remove what the other targets made
+	rm -rf .venv .cache .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf *.egg-info
+	find . -name __pycache__ -type d -exec rm -rf {} +
