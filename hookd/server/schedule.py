@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What may start now: order within a job, rivals of one hook, slots, and fairness between hooks.
+
+Decides and never acts: tickets and times go in, decisions come out. A ticket passes four gates,
+each for a reason of its own: its job's order (start hooks wait for gates, end hooks for start
+hooks), its due time (retries), its rivals (`overlap`), and a free slot. Pure.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hookd.config import Config, Hook
+from hookd.model import Phase, Result
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Ticket:
+    """One run that has not ended, as the schedule sees it.
+
+    `job` is the job's key in the books, `key` what makes runs of one hook rivals, `due` a moment
+    on the caller's clock before which it must not start.
+    """
+
+    run_id: int
+    job: int
+    phase: Phase
+    hook: str
+    attempt: int = 1
+    order: int = 50
+    gate: bool = False
+    key: str = ""
+    due: float | None = None
+    taken: bool = False
+    ready: bool = False
+    dropped: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Drop:
+    """A decision: this run ends without having been started."""
+
+    ticket: Ticket
+    result: Result
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Stop:
+    """A decision: this run, which has been started, is to be cancelled."""
+
+    ticket: Ticket
+    reason: str
+
+
+Decision = Drop | Stop
+
+
+@dataclass(slots=True)
+class _Job:
+    """What a job's runs wait for: how many gates and start runs have not ended."""
+
+    gates: int = 0
+    starts: int = 0
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    held: list[Ticket] = field(default_factory=list)
+
+    def holds(self, ticket: Ticket) -> bool:
+        if ticket.phase is Phase.END:
+            return self.starts > 0
+        return self.gates > 0 and not ticket.gate
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One hook's runs that could start, oldest first, and how many it has running."""
+
+    running: int = 0
+    waiting: int = 0
+    ready: list[tuple[int, Ticket]] = field(default_factory=list)
+
+
+class Schedule:
+    """All runs that have not ended. `waiting` and `running` count them."""
+
+    def __init__(self, config: Config) -> None:
+        self.waiting = 0
+        self.running = 0
+        self.parked: set[str] = set()
+        self._config = config
+        self._tickets: dict[int, Ticket] = {}
+        self._jobs: dict[int, _Job] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._rivals: dict[tuple[str, str], dict[int, Ticket]] = {}
+        self._timers: list[tuple[float, int]] = []
+
+    def configure(self, config: Config) -> None:
+        """Take new limits and policies; they hold from the next decision on."""
+        self._config = config
+
+    def __contains__(self, run_id: int) -> bool:
+        return run_id in self._tickets
+
+    def ticket(self, run_id: int) -> Ticket | None:
+        """Return the ticket of a run that has not ended."""
+        return self._tickets.get(run_id)
+
+    def of_job(self, job: int) -> Iterator[Ticket]:
+        """Return the tickets of one job."""
+        return iter(list(self._jobs[job].tickets.values()) if job in self._jobs else [])
+
+    def counts(self, hook: str) -> tuple[int, int]:
+        """Return how many runs of a hook are running and waiting."""
+        lane = self._lanes.get(hook, _Lane())
+        return lane.running, lane.waiting
+
+    def add(self, tickets: Iterable[Ticket], now: float) -> list[Decision]:
+        """Take in runs that wait; all of one job that are known at the same time together."""
+        tickets = sorted(tickets, key=lambda t: t.run_id)
+        for ticket in tickets:
+            self._count_in(ticket)
+            self.waiting += 1
+            self._lane(ticket).waiting += 1
+        decisions: list[Decision] = []
+        for ticket in tickets:
+            self._advance(ticket, now, decisions)
+        return decisions
+
+    def adopt(self, ticket: Ticket) -> None:
+        """Take in a run that is running already."""
+        self._count_in(ticket)
+        self._rivals.setdefault((ticket.hook, ticket.key), {})[ticket.run_id] = ticket
+        self._take(ticket)
+
+    def begin(self) -> tuple[list[Ticket], list[Drop]]:
+        """Return what is to start now, in start order, and what is not to start any more.
+
+        The slot goes to the hook with the fewest runs running: a hook that has filled its share
+        never keeps another one waiting.
+        """
+        starts: list[Ticket] = []
+        drops: list[Drop] = []
+        while True:
+            choice = self._choose()
+            if choice is None:
+                break
+            ticket = self._pop(choice)
+            reason = self._unwanted(ticket)
+            if reason is not None:
+                self._drop(ticket, reason[0], reason[1], drops)
+            elif not ticket.dropped:
+                self.waiting -= 1
+                self._lane(ticket).waiting -= 1
+                self._take(ticket)
+                starts.append(ticket)
+        starts.sort(key=lambda t: (t.order, t.run_id))
+        return starts, drops
+
+    def put_back(self, tickets: Iterable[Ticket]) -> None:
+        """Take back what `begin` gave and what could not be started after all."""
+        for ticket in tickets:
+            ticket.taken = False
+            self.running -= 1
+            self._lane(ticket).running -= 1
+            self.waiting += 1
+            self._lane(ticket).waiting += 1
+            self._push(ticket)
+
+    def ended(self, run_id: int, now: float, retry: Ticket | None = None) -> list[Decision]:
+        """Note that a run has ended, was dropped or is followed by `retry`."""
+        ticket = self._tickets.pop(run_id, None)
+        decisions: list[Decision] = []
+        if ticket is None:
+            return decisions
+        lane = self._lane(ticket)
+        if ticket.taken:
+            self.running -= 1
+            lane.running -= 1
+        else:
+            self.waiting -= 1
+            lane.waiting -= 1
+        ticket.dropped = True
+        if retry is not None:  # before the job's count can fall to zero
+            decisions += self.add([retry], now)
+        self._next_rival(ticket)
+        self._count_out(ticket, now, decisions)
+        return decisions
+
+    def job_ended(self, job: int) -> list[Drop]:
+        """Return what the end of a job makes obsolete: `obsolete = "skip"` start hooks in wait."""
+        drops: list[Drop] = []
+        for ticket in self.of_job(job):
+            hook = self._config.hooks.get(ticket.hook)
+            if ticket.phase is Phase.START and hook is not None and hook.obsolete == "skip":
+                self._drop(ticket, Result.SKIPPED, "its job has ended before its turn", drops)
+        return drops
+
+    def cancel(self, tickets: Iterable[Ticket], reason: str) -> list[Decision]:
+        """Return the decisions that end these runs, whether they wait or run."""
+        decisions: list[Decision] = []
+        for ticket in tickets:
+            if ticket.taken:
+                decisions.append(Stop(ticket, reason))
+            else:
+                self._drop(ticket, Result.CANCELLED, reason, decisions)
+        return decisions
+
+    def tick(self, now: float) -> list[Decision]:
+        """Let runs go on whose time has come."""
+        decisions: list[Decision] = []
+        while self._timers and self._timers[0][0] <= now:
+            _, run_id = heapq.heappop(self._timers)
+            ticket = self._tickets.get(run_id)
+            if ticket is not None and not ticket.dropped:
+                self._advance(ticket, now, decisions)
+        return decisions
+
+    @property
+    def next_due(self) -> float | None:
+        """The moment at which `tick` has something to do."""
+        return self._timers[0][0] if self._timers else None
+
+    # The gates a ticket passes.
+
+    def _advance(self, ticket: Ticket, now: float, decisions: list[Decision]) -> None:
+        job = self._jobs[ticket.job]
+        if ticket.dropped:
+            return
+        if job.holds(ticket):
+            job.held.append(ticket)
+        elif ticket.due is not None and ticket.due > now:
+            heapq.heappush(self._timers, (ticket.due, ticket.run_id))
+        else:
+            self._contend(ticket, decisions)
+
+    def _contend(self, ticket: Ticket, decisions: list[Decision]) -> None:
+        hook = self._config.hooks.get(ticket.hook)
+        overlap = hook.run.overlap if hook is not None else "parallel"
+        rivals = self._rivals.setdefault((ticket.hook, ticket.key), {})
+        if overlap == "skip" and rivals:
+            other = next(iter(rivals))
+            self._drop(ticket, Result.SKIPPED, f"run {other} has not ended", decisions)
+            return
+        if overlap == "replace":
+            decisions += self.cancel(rivals.values(), f"replaced by run {ticket.run_id}")
+        rivals[ticket.run_id] = ticket
+        if overlap == "parallel" or len(rivals) == 1:
+            self._push(ticket)
+
+    def _next_rival(self, ticket: Ticket) -> None:
+        rivals = self._rivals.get((ticket.hook, ticket.key))
+        if rivals is None or rivals.pop(ticket.run_id, None) is None:
+            return
+        if not rivals:
+            del self._rivals[ticket.hook, ticket.key]
+        elif not any(t.taken or (t.ready and not t.dropped) for t in rivals.values()):
+            following = next((t for t in rivals.values() if not t.dropped), None)
+            if following is not None:
+                self._push(following)
+
+    def _choose(self) -> str | None:
+        """Return the lane whose oldest run gets the next slot, None when there is none to give."""
+        if self.running >= self._config.daemon.max_running:
+            return None
+        best: tuple[int, int, int] | None = None
+        choice = None
+        for name, lane in self._lanes.items():
+            if not lane.ready:
+                continue
+            hook = self._config.hooks.get(name)
+            if hook is not None and lane.running >= hook.run.max_running:
+                continue
+            run_id, ticket = lane.ready[0]
+            rank = (lane.running, ticket.order, run_id)
+            if best is None or rank < best:
+                best, choice = rank, name
+        return choice
+
+    def _unwanted(self, ticket: Ticket) -> tuple[Result, str] | None:
+        if ticket.hook not in self._config.hooks:
+            return Result.CANCELLED, "the hook is configured no longer"
+        if ticket.hook in self.parked:
+            return Result.SKIPPED, "the hook is parked; hookctl resume frees it"
+        return None
+
+    # The books of counts.
+
+    def _count_in(self, ticket: Ticket) -> None:
+        self._tickets[ticket.run_id] = ticket
+        job = self._jobs.setdefault(ticket.job, _Job())
+        job.tickets[ticket.run_id] = ticket
+        if ticket.phase is Phase.START:
+            job.starts += 1
+            job.gates += ticket.gate
+
+    def _count_out(self, ticket: Ticket, now: float, decisions: list[Decision]) -> None:
+        job = self._jobs[ticket.job]
+        del job.tickets[ticket.run_id]
+        if ticket.phase is Phase.START:
+            job.starts -= 1
+            job.gates -= ticket.gate
+        held, job.held = job.held, []
+        for other in held:
+            self._advance(other, now, decisions)
+        if not job.tickets:
+            del self._jobs[ticket.job]
+
+    def _lane(self, ticket: Ticket) -> _Lane:
+        return self._lanes.setdefault(ticket.hook, _Lane())
+
+    def _push(self, ticket: Ticket) -> None:
+        if not ticket.ready:
+            ticket.ready = True
+            heapq.heappush(self._lane(ticket).ready, (ticket.run_id, ticket))
+
+    def _pop(self, lane: str) -> Ticket:
+        _, ticket = heapq.heappop(self._lanes[lane].ready)
+        ticket.ready = False
+        return ticket
+
+    def _take(self, ticket: Ticket) -> None:
+        ticket.taken = True
+        self.running += 1
+        self._lane(ticket).running += 1
+
+    def _drop(
+        self,
+        ticket: Ticket,
+        result: Result,
+        reason: str,
+        decisions: list[Drop] | list[Decision],
+    ) -> None:
+        if not ticket.taken and not ticket.dropped:
+            ticket.dropped = True
+            decisions.append(Drop(ticket, result, reason))  # type: ignore[arg-type]
+
+
+def hook_ticket(hook: Hook | None) -> tuple[int, bool]:
+    """Return what a ticket keeps of its hook: its order, and whether it is a gate."""
+    return (hook.order, hook.is_gate) if hook is not None else (50, False)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The database's tables, their version, and the way from each version to the next.
+
+The version stands in `user_version`, hookd's mark in `application_id` (see SQLite's pragmas of
+those names). A migration is a list of statements; they run in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x686B6400  # "hkd": file(1) and hookd itself know the database by it
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE jobs (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,  -- ascending for ever; job_id with persistent IDs
+        job_id INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        user TEXT NOT NULL,
+        client_ip TEXT NOT NULL,
+        client_build_no TEXT NOT NULL,
+        server_job_id TEXT,
+        request_id TEXT,
+        attributes TEXT NOT NULL,
+        tie INTEGER NOT NULL,
+        allowed INTEGER NOT NULL,
+        reason TEXT,
+        file_count INTEGER NOT NULL,
+        byte_count INTEGER NOT NULL,
+        outcome TEXT,
+        message TEXT,
+        end_request_id TEXT,
+        started_usec INTEGER NOT NULL,
+        ended_usec INTEGER,
+        duration_usec INTEGER,
+        uid INTEGER NOT NULL,
+        instance TEXT,
+        boot_id TEXT NOT NULL,
+        boottime_usec INTEGER NOT NULL
+    );
+    CREATE INDEX jobs_by_id ON jobs (job_id);
+    CREATE INDEX jobs_open ON jobs (key) WHERE state = 'running';
+    CREATE INDEX jobs_open_by_server_id ON jobs (server_job_id)
+        WHERE state = 'running' AND server_job_id IS NOT NULL;
+    CREATE INDEX jobs_by_server_id ON jobs (server_job_id) WHERE server_job_id IS NOT NULL;
+    CREATE INDEX jobs_by_end ON jobs (ended_usec) WHERE ended_usec IS NOT NULL;
+
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES jobs (key),
+        phase TEXT NOT NULL,
+        request_id TEXT,
+        digest BLOB,
+        usec INTEGER NOT NULL,
+        UNIQUE (job, phase)  -- exactly one start and one end
+    );
+    CREATE UNIQUE INDEX events_by_request ON events (request_id) WHERE request_id IS NOT NULL;
+
+    CREATE TABLE runs (
+        run_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        job INTEGER NOT NULL REFERENCES jobs (key),
+        phase TEXT NOT NULL,
+        hook TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        runner TEXT,
+        due_usec INTEGER,
+        result TEXT,
+        exit_status INTEGER,
+        signal TEXT,
+        "limit" TEXT,
+        reason TEXT,
+        started_usec INTEGER,
+        ended_usec INTEGER,
+        duration_usec INTEGER,
+        cpu_usec INTEGER,
+        memory_peak INTEGER,
+        output_bytes INTEGER,
+        output_dropped INTEGER,
+        leftovers INTEGER,
+        survivors INTEGER,
+        UNIQUE (job, phase, hook, attempt)  -- guarantee 4: none is ever started twice
+    );
+    CREATE INDEX runs_open ON runs (run_id) WHERE state <> 'ended';
+
+    CREATE TABLE hooks (
+        name TEXT PRIMARY KEY,
+        failures INTEGER NOT NULL,
+        parked INTEGER NOT NULL,
+        digest TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    CREATE TABLE servers (
+        uid INTEGER PRIMARY KEY,
+        instance TEXT NOT NULL
+    );
+
+    CREATE TABLE boot (
+        boot_id TEXT NOT NULL,
+        last_job_id INTEGER NOT NULL
+    );
+    """,
+)
+
+VERSION = len(MIGRATIONS)
+
+
+class WrongDatabase(Exception):
+    """The file is not one that this hookd may write to; the text says why."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database, or an empty file, to this version.
+
+    Raises WrongDatabase where it is another program's, or a newer hookd's, and sqlite3.Error
+    where the disk or the file is damaged.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    objects = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if application != APPLICATION_ID and (objects or application or version):
+        raise WrongDatabase("the database is not hookd's: move it away, or name another directory")
+    if version > VERSION:
+        raise WrongDatabase(
+            f"the database has version {version}, this hookd knows {VERSION}: "
+            "install the newer hookd again"
+        )
+    if version == VERSION:
+        return
+    script = "".join(MIGRATIONS[version:])
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {VERSION}; COMMIT;"
+    )
