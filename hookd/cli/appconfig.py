@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Syncrify's AppConfig.xml: the `jobHookScript` in it, and the hook file it becomes.
+
+Syncrify's knowledge base (document 1893, "Hooks in Syncrify") shows the line
+
+    <parameter name="jobHookScript" type="1" value="path/for/your/script arg1 arg2"></parameter>
+
+Text in, text out; no file is touched here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from xml.parsers import expat
+
+from hookd.config import Source, parse
+from hookd.errors import ConfigError
+
+PARAMETER = "jobHookScript"
+MAX_FILE = 16 * 1024 * 1024  # bytes; Syncrify's own is a few kilobytes
+
+_WINDOWS = re.compile(r"""["']?(?:[A-Za-z]:[\\/]|\\\\)""")
+
+_FILE = """\
+# {title}
+# Syncrify gives a script no time limit; hookd gives it the one of [limits], 10min by default.
+{command}
+
+# [run]
+# user = "root"        # Syncrify ran it as the user of its own service
+# [limits]
+# timeout = "1h"
+"""
+
+
+class AppConfigError(ValueError):
+    """The file is not an AppConfig.xml that says what to import; the text says why."""
+
+
+def hook_script(data: bytes) -> str:
+    """Return the value of `jobHookScript`, entities resolved, spaces at its ends removed.
+
+    Raises AppConfigError: no XML, a document type (which Syncrify never writes, and which is
+    where entity bombs and references to other files would stand), no script, or several.
+    """
+    reader = _Reader()
+    try:
+        reader.parser.Parse(data, True)
+    except expat.ExpatError as e:
+        raise AppConfigError(f"not XML: {e}") from None
+    except (LookupError, ValueError) as e:  # an encoding that Python does not know, or expat
+        raise AppConfigError(str(e)) from None
+    scripts = [(line, text.strip()) for line, text in reader.found if text.strip()]
+    if not scripts:
+        raise AppConfigError(f"no {PARAMETER} is set: there is nothing to import")
+    if len({text for _, text in scripts}) > 1:
+        lines = " and ".join(str(line) for line, _ in scripts)
+        raise AppConfigError(f"{PARAMETER} is set in lines {lines}; allowed: one of them")
+    return scripts[0][1]
+
+
+class _Reader:
+    """Gathers `jobHookScript` with the lines it stands in; its value is an attribute or text."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, str]] = []
+        self._inside = False
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartDoctypeDeclHandler = self._doctype
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+
+    def _doctype(self, *_: object) -> None:
+        line = self.parser.CurrentLineNumber
+        raise AppConfigError(f"line {line}: found a DOCTYPE; allowed: plain elements")
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._inside = tag == "parameter" and attributes.get("name") == PARAMETER
+        if self._inside:
+            self.found.append((self.parser.CurrentLineNumber, attributes.get("value", "")))
+
+    def _text(self, text: str) -> None:
+        if self._inside and text.strip():
+            line, value = self.found[-1]
+            self.found[-1] = (line, value + text)
+
+    def _end(self, _tag: str) -> None:
+        self._inside = False
+
+
+def hook_file(script: str, path: str) -> tuple[str, str | None]:
+    """Return the text of the hook file for a script, and why it cannot run as it stands.
+
+    Where it cannot (a Windows path, a relative one, an unknown variable) the command is a
+    comment in the file, and a hook file without a key is a disabled hook.
+    """
+    quoted = json.dumps(script, ensure_ascii=False).replace("\x7f", "\\u007f")
+    command = f"command = {quoted}"
+    problem = _problem(command, script, path)
+    if problem is None:
+        return _FILE.format(title=f"Syncrify's {PARAMETER}.", command=command), None
+    title = f"Syncrify's {PARAMETER}, disabled until its command is one that this system can run."
+    return _FILE.format(title=title, command=f"# {command}"), problem
+
+
+def _problem(command: str, script: str, path: str) -> str | None:
+    if _WINDOWS.match(script):
+        return f"found the Windows path in {script!r}; allowed: an absolute path of this system"
+    try:
+        parse([Source(path, "syncrify", command.encode())])
+    except ConfigError as e:
+        return e.errors[0].removeprefix(f"{path}: command: ")
+    return None

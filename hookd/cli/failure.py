@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How a command fails: one line that names what to do next, or JSON, and the exit code.
+
+Errors that nobody foresaw are not caught: their traceback is what a bug report needs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from hookd import errors
+from hookd.cli.base import NO_DAEMON, REFUSED, USAGE, print_json
+from hookd.cli.words import safe
+from hookd.client import Unreachable
+
+_NEXT: dict[type[BaseException], str] = {
+    errors.PermissionDenied: "ask for the right in [access] of hookd.toml",
+    errors.MethodNotFound: "the daemon is older than hookctl: restart it",
+    errors.InterfaceNotFound: "the daemon is older than hookctl: restart it",
+    errors.NoSuchJob: "hookctl jobs lists the known ones",
+    errors.JobAlreadyEnded: "hookctl job shows how",
+    errors.RequestIdConflict: "give each new request an ID of its own",
+    errors.QueueFull: "hookctl status shows what fills it",
+    errors.ShuttingDown: "nothing was accepted; try again when it has started",
+    errors.StorageFailure: "nothing was accepted; look at the disk and at journalctl -u hookd",
+    errors.NoSuchHook: "hookctl hooks lists the known ones",
+    errors.NoSuchRun: "hookctl status shows what runs",
+    errors.RunnerUnavailable: "look at journalctl -u hookd-runner",
+    Unreachable: "is hookd running? systemctl status hookd.socket, or name it by --socket",
+    PermissionError: "are you in the group hookd?",
+}
+_SAYS: dict[type[BaseException], str] = {
+    errors.PermissionDenied: "permission denied",
+    errors.ExpectedMore: "the method must be called with more",
+    errors.ShuttingDown: "hookd is stopping",
+}
+"""Words for the errors whose class has none."""
+
+
+def report(error: Exception, as_json: bool) -> int:
+    """Write the error to standard error and return the exit code; raise what was not foreseen."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if not isinstance(error, (click.ClickException, errors.HookdError, OSError)):
+        raise error
+    if as_json:
+        print_json(_as_json(error), sys.stderr)
+    else:
+        for line in _lines(error):
+            print(f"hookctl: {line}", file=sys.stderr)
+    if isinstance(error, click.UsageError):
+        return USAGE
+    return NO_DAEMON if isinstance(error, Unreachable) else REFUSED
+
+
+def _lines(error: Exception) -> list[str]:
+    """Return a line for the error; for a configuration one for each error in it."""
+    if isinstance(error, errors.ConfigError):
+        return [safe(line) for line in error.errors]
+    hint = _NEXT.get(type(error))
+    text = _SAYS.get(type(error)) or str(error)
+    if isinstance(error, click.ClickException):
+        text = error.format_message()
+        if isinstance(error, click.UsageError) and error.ctx:
+            hint = f"{error.ctx.command_path} --help"
+    return [safe(f"{text} ({hint})" if hint else text)]
+
+
+def _as_json(error: Exception) -> dict[str, object]:
+    message = "\n".join(_lines(error))
+    if isinstance(error, errors.HookdError):
+        code = getattr(error, "name", error.code)
+        return {"error": code, "parameters": error.parameters(), "message": message}
+    kinds = {click.UsageError: "usage", Unreachable: "unreachable"}
+    name = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
+    return {"error": name, "message": message}

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl jobs, hookctl job: what has been, a page of many or the life of one."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+
+from hookd import options
+from hookd.cli.base import DONE, Settings, command, note, print_json
+from hookd.cli.draw import paint, table
+from hookd.cli.submit import who_options
+from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, safe, size, span
+from hookd.model import HookRun, Job, JobState, Outcome
+
+_HEADINGS = (
+    "JOB", "STATE", "PROFILE", "USER", "CLIENT", "STARTED", "DURATION", "FILES", "BYTES", "HOOKS",
+)  # fmt: skip
+
+
+class Page(msgspec.Struct, kw_only=True):
+    """What ListJobs answers; `cursor` is null on the last page."""
+
+    jobs: list[Job]
+    cursor: str | None = None
+
+
+def past(value: str) -> int:
+    """Return a moment as microseconds since 1970.
+
+    It is written `2026-01-31`, `"2026-01-31 18:00"`, or `2h` for two hours ago.
+    """
+    try:
+        return int(datetime.fromisoformat(value).timestamp() * 1_000_000)
+    except ValueError:
+        pass
+    try:
+        ago = options.time().parse(value)
+    except ValueError:
+        allowed = '2026-01-31, "2026-01-31 18:00", or 2h for two hours ago'
+        raise click.BadParameter(f"found {value!r}; allowed: {allowed}") from None
+    return int((time.time() - ago) * 1_000_000)
+
+
+@command()
+@who_options
+@click.option("--state", type=click.Choice([s.value for s in JobState]), help="Only such jobs.")
+@click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="Only such jobs.")
+@click.option("--since", "since_usec", type=past, metavar="TIME", help="Started since.")
+@click.option("--until", "until_usec", type=past, metavar="TIME", help="Started until.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="Jobs of a page.")
+@click.option("--cursor", help="Go on where the last page ended.")
+def jobs(settings: Settings, **filters: Any) -> int:
+    """List jobs, the newest first.
+
+    A TIME is 2026-01-31, "2026-01-31 18:00", or 2h for two hours ago.
+    """
+    with settings.client() as hookd:
+        page = hookd.call("io.hookd.Manager.ListJobs", filters, Page, repeat=True)
+    if settings.json:
+        print_json(page)
+        return DONE
+    now = time.time_ns() // 1000
+    table(_HEADINGS, [_row(job, now) for job in page.jobs])
+    if page.cursor:
+        note(f"there are older ones: repeat with --cursor {page.cursor}")
+    return DONE
+
+
+def _row(job: Job, now: int) -> list[object]:
+    return [
+        job.job_id,
+        job_state(job),
+        job.profile,
+        job.user,
+        job.client_ip,
+        moment(job.started_usec),
+        span(job_age(job, now)),
+        job.file_count,
+        size(job.byte_count),
+        hooks_in_short(job),
+    ]
+
+
+@command()
+@click.argument("job_id", type=int)
+def job(settings: Settings, job_id: int) -> int:
+    """Show the life of one job.
+
+    Its events, and each run of a hook with how it ended and what it used.
+    """
+    with settings.client() as hookd:
+        found = hookd.get_job(job_id)
+    if settings.json:
+        print_json(found)
+        return DONE
+    _show(found)
+    return DONE
+
+
+def _show(job: Job) -> None:
+    print(f"job {job.job_id}: {paint(job_state(job))}")
+    facts = [
+        ("profile", job.profile),
+        ("user", job.user),
+        ("client", f"{job.client_ip} build {job.client_build_no}".removesuffix(" build ")),
+        ("server's", job.server_job_id),
+        ("contents", f"{job.file_count} files, {size(job.byte_count)}" if job.ended_usec else ""),
+        ("reason", job.reason),
+        ("message", job.message),
+        *((key, value) for key, value in job.attributes.items()),
+    ]
+    for name, value in facts:
+        if value:
+            print(f"  {safe(name):<8} {safe(value)}")
+    for usec, text in _timeline(job):
+        passed = "waiting" if usec is None else "+" + span(max(0, usec - job.started_usec))
+        print(f"{moment(usec):<19}  {passed:>10}  {text}")
+
+
+def _timeline(job: Job) -> list[tuple[int | None, str]]:
+    life: list[tuple[int | None, str]] = [(job.started_usec, "job started")]
+    if job.ended_usec is not None:
+        life.append((job.ended_usec, f"job ended: {paint(job_state(job))}"))
+    for run in job.hooks:
+        name = f"{run.phase.value} hook {safe(run.hook)} (run {run.run_id}"
+        name += f", attempt {run.attempt})" if run.attempt > 1 else ")"
+        if run.started_usec is not None:
+            life.append((run.started_usec, f"{name} started"))
+        if run.ended_usec is not None:
+            life.append((run.ended_usec, f"{name} {paint(ended(run))}{_receipt(run)}"))
+        elif run.started_usec is None:
+            life.append((None, f"{name} waits"))
+    return sorted(life, key=lambda entry: (entry[0] is None, entry[0] or 0))
+
+
+def _receipt(run: HookRun) -> str:
+    parts = [f"wall {span(run.duration_usec)}", f"cpu {span(run.cpu_usec)}"]
+    if run.memory_peak:
+        parts.append(f"memory {size(run.memory_peak)}")
+    if run.output_bytes:
+        dropped = f" ({size(run.output_dropped)} dropped)" if run.output_dropped else ""
+        parts.append(f"output {size(run.output_bytes)}{dropped}")
+    if run.leftovers:
+        parts.append(f"leftovers {run.leftovers} ({run.survivors or 0} survived)")
+    return f"; {', '.join(parts)}" if run.started_usec is not None else ""

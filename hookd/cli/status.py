@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl status, hookctl hooks: how the daemon and its hooks are."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from hookd.cli.base import DONE, REFUSED, Settings, command, print_json
+from hookd.cli.draw import paint, table
+from hookd.cli.words import ended, moment, safe, span
+from hookd.model import HookRun, Phase
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """`type Status` of io.hookd.Manager."""
+
+    version: str
+    pid: int
+    started_usec: int
+    healthy: bool
+    problems: list[str]
+    notes: list[str]
+    running: int
+    waiting: int
+    max_running: int
+    max_queue: int
+    open_jobs: int
+    connections: int
+    hooks: int
+    parked_hooks: list[str]
+    runner_connected: bool
+    runner_instance: str | None = None
+    config_digest: str
+
+
+class Hook(msgspec.Struct, kw_only=True):
+    """`type Hook` of io.hookd.Manager."""
+
+    name: str
+    path: str
+    command: str
+    kind: str
+    phases: list[Phase]
+    order: int
+    user: str | None = None
+    timeout_usec: int
+    running: int
+    waiting: int
+    max_running: int
+    failures: int
+    parked: bool
+    last: HookRun | None = None
+
+
+class _StatusReply(msgspec.Struct):
+    status: Status
+
+
+class _HooksReply(msgspec.Struct):
+    hooks: list[Hook]
+
+
+@command()
+def status(settings: Settings) -> int:
+    """Say whether hookd is well, or what is wrong.
+
+    Exits with 1 where something is wrong, with 3 where no hookd answers.
+    """
+    with settings.client() as hookd:
+        found = hookd.call("io.hookd.Manager.GetStatus", {}, _StatusReply, repeat=True).status
+    if settings.json:
+        print_json(found)
+    else:
+        _show(found)
+    return DONE if found.healthy else REFUSED
+
+
+def _show(found: Status) -> None:
+    age = span(max(0, time.time_ns() // 1000 - found.started_usec))
+    print(paint("healthy" if found.healthy else "failed: see below"))
+    rows = [
+        ("hookd", f"{found.version}, pid {found.pid}, for {age}"),
+        ("runner", "connected" if found.runner_connected else "NOT CONNECTED: nothing can start"),
+        ("hooks", f"{found.hooks} configured, {len(found.parked_hooks)} parked"),
+        ("running", f"{found.running} of {found.max_running}"),
+        ("waiting", f"{found.waiting} of {found.max_queue}"),
+        ("jobs", f"{found.open_jobs} open"),
+        ("clients", f"{found.connections} connected"),
+    ]
+    for name, value in rows:
+        print(f"  {name:<8} {safe(value)}")
+    for hook in found.parked_hooks:
+        print(f"parked: {safe(hook)} (hookctl resume {safe(hook)} frees it)")
+    for problem in found.problems:
+        print(f"problem: {safe(problem)}")
+    for note in found.notes:
+        print(f"note: {safe(note)}")
+
+
+@command()
+def hooks(settings: Settings) -> int:
+    """List the hooks, each with its last result.
+
+    In the order in which they start.
+    """
+    with settings.client() as hookd:
+        found = hookd.call("io.hookd.Manager.ListHooks", {}, _HooksReply, repeat=True).hooks
+    if settings.json:
+        print_json(found)
+        return DONE
+    headings = ["HOOK", "KIND", "PHASES", "STATE", "FAILURES", "LAST RESULT", "AT", "COMMAND"]
+    table(headings, [_row(hook) for hook in found])
+    return DONE
+
+
+def _row(hook: Hook) -> list[object]:
+    last = hook.last
+    return [
+        hook.name,
+        hook.kind,
+        ",".join(hook.phases),
+        _state(hook),
+        hook.failures,
+        ended(last) if last else "-",
+        moment(last.ended_usec) if last else "-",
+        hook.command,
+    ]
+
+
+def _state(hook: Hook) -> str:
+    if hook.parked:
+        return "parked"
+    counts = [(hook.running, "running"), (hook.waiting, "waiting")]
+    return ", ".join(f"{count} {word}" for count, word in counts if count) or "ready"

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Values in words for people: sizes, times, results, and text made safe for a terminal."""
+
+from __future__ import annotations
+
+import time
+
+from hookd.model import HookRun, Job, JobState, Result, RunState
+
+
+def safe(text: str) -> str:
+    """Return text that cannot move a cursor or forge a line: control codes are escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def size(count: int | None) -> str:
+    """Return bytes in the units of 1024 that the configuration has: 1536 is 1.5K."""
+    if count is None:
+        return "-"
+    number = float(count)
+    for unit in ("", "K", "M", "G", "T"):
+        if number < 1000 or unit == "T":
+            break
+        number /= 1024
+    return f"{number:.3g}{unit}" if unit and number < 100 else f"{number:.0f}{unit}"
+
+
+def span(usec: int | None) -> str:
+    """Return a length of time, given in microseconds, to two of its units."""
+    if usec is None:
+        return "-"
+    if usec < 1_000_000:
+        return f"{usec / 1000:.0f}ms" if usec >= 1000 else f"{usec}us"
+    if usec < 60_000_000:
+        return f"{usec / 1_000_000:.3g}s"
+    seconds = usec // 1_000_000
+    for large, small, name, part in (
+        (86400, 3600, "d", "h"),
+        (3600, 60, "h", "min"),
+        (60, 1, "min", "s"),
+    ):
+        if seconds >= large:
+            rest = seconds % large // small
+            return f"{seconds // large}{name}" + (f" {rest}{part}" if rest else "")
+    raise AssertionError("a minute at least")
+
+
+def moment(usec: int | None) -> str:
+    """Return a moment, given in microseconds since 1970, in local time."""
+    if usec is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(usec / 1_000_000))
+
+
+def ended(run: HookRun) -> str:
+    """Return how a run ended, with the number, name or reason that belongs to it."""
+    detail: object = None
+    match run.result:
+        case None:
+            return run.state.value
+        case Result.FAILED:
+            detail = f"exit status {run.exit_status}"
+        case Result.SIGNALLED:
+            detail = run.signal
+        case Result.TIMEOUT:
+            detail = f"after {span(run.duration_usec)}"
+        case Result.LIMIT:
+            detail = run.limit
+    words = [str(part) for part in (run.result.value, detail) if part]
+    text = " ".join(words)
+    return f"{text}: {safe(run.reason)}" if run.reason else text
+
+
+def job_state(job: Job) -> str:
+    """Return the state of a job in one word: its outcome once it has one."""
+    if job.state is JobState.ENDED and job.outcome is not None:
+        return job.outcome.value
+    return job.state.value
+
+
+def hooks_in_short(job: Job) -> str:
+    """Return how many of the job's runs ended in which way: `2 success, 1 timeout`."""
+    counts: dict[str, int] = {}
+    for run in job.hooks:
+        word = run.result.value if run.state is RunState.ENDED and run.result else run.state.value
+        counts[word] = counts.get(word, 0) + 1
+    return ", ".join(f"{number} {word}" for word, number in counts.items()) or "-"
+
+
+def job_age(job: Job, now_usec: int) -> int:
+    """Return how long the job lasted or lasts, in microseconds."""
+    return max(0, (job.ended_usec or now_usec) - job.started_usec)
