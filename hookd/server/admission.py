@@ -113,7 +113,9 @@ def check_end(call: EndJob) -> Outcome:
     Raises InvalidParameter, naming the field, for a value that is not allowed.
     """
     if call.job_id is None and call.server_job_id is None:
-        raise InvalidParameter("job_id", "found neither job_id nor server_job_id; one must be given")
+        raise InvalidParameter(
+            "job_id", "found neither job_id nor server_job_id; one must be given"
+        )
     if call.job_id is not None:
         check_job_id(call.job_id)
     _id("server_job_id", call.server_job_id)

@@ -268,7 +268,12 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _WRONG = re.compile(r"(.*) - at `\$\.([A-Za-z0-9_]+)(.*)`")
 _EXPECTED = re.compile(r"Expected `(.*)`, got `(.*)`")
 _ENUM = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
-_WORDS = {"str": "a string", "int": "a whole number", "bool": "true or false", "object": "an object"}
+_WORDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "bool": "true or false",
+    "object": "an object",
+}
 
 
 def _invalid(message: str, method: str) -> HookdError:
@@ -297,7 +302,9 @@ def _invalid(message: str, method: str) -> HookdError:
 
 def encode_reply(parameters: Any, continues: bool = False) -> bytes:
     """Return one reply as bytes, NUL included. `continues`: more of them follow."""
-    reply = {"parameters": parameters, "continues": True} if continues else {"parameters": parameters}
+    reply = (
+        {"parameters": parameters, "continues": True} if continues else {"parameters": parameters}
+    )
     return _encoder.encode(reply) + b"\0"
 
 
@@ -314,5 +321,3 @@ def description(interface: str) -> str:
     if interface not in INTERFACES:
         raise InterfaceNotFound(interface)
     return resources.files("hookd").joinpath("interfaces", f"{interface}.varlink").read_text()
-
-

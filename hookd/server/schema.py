@@ -83,6 +83,7 @@ MIGRATIONS: tuple[str, ...] = (
         survivors INTEGER,
         UNIQUE (job, phase, hook, attempt)  -- guarantee 4: none is ever started twice
     );
+    CREATE INDEX runs_by_hook ON runs (hook, run_id);
     CREATE INDEX runs_open ON runs (run_id) WHERE state <> 'ended';
 
     CREATE TABLE hooks (

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The database as a facility: one writer that commits in groups, one reader, and their faults.
+
+Both work in threads of their own, so the event loop never waits for a disk. All that is handed in
+while a commit is under way shares the next one. A fault of the disk fails what was asked, with the
+reason; the next request tries again, so that hookd recovers when the disk does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hookd.errors import HookdError, StorageFailure
+from hookd.server.books import Books
+from hookd.server.schema import WrongDatabase, migrate
+
+T = TypeVar("T")
+
+DATABASE = "hookd.db"
+CREATED = "hookd.db.created"
+MAX_BATCH = 512  # operations that share a commit: bounds the wait of the first of them
+
+_CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
+no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
+anew on purpose, remove this file too.
+"""
+
+
+class _Operation(Generic[T]):
+    """One thing to do in a transaction, and whom to tell."""
+
+    __slots__ = ("act", "done", "outcome")
+
+    def __init__(
+        self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]
+    ) -> None:
+        self.act = act
+        self.done = done
+        self.outcome: T | HookdError | None = None
+
+    def deliver(self) -> None:
+        """Tell the outcome, in the event loop."""
+        self.done(self.outcome)  # type: ignore[arg-type]
+
+
+class Store:
+    """Owns the state directory: its lock, the database, the two threads.
+
+    `on_health` is called in the event loop with None when the database works again and with the
+    reason when it begins to fail.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        boot_id: str,
+        per_boot_ids: bool,
+        on_health: Callable[[str | None], None],
+    ) -> None:
+        self.path = directory / DATABASE
+        self._boot_id = boot_id
+        self.per_boot_ids = per_boot_ids
+        self._on_health = on_health
+        self._loop = asyncio.get_running_loop()
+        self._lock = _lock(directory)
+        self._books: Books | None = None
+        self._identity: tuple[int, int] | None = None
+        self._fault: str | None = None
+        self._writes: queue.SimpleQueue[_Operation[Any] | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._write, name="hookd-writer"),
+            threading.Thread(target=self._read, name="hookd-reader"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]
+    ) -> None:
+        """Have `act` done in the next transaction; `done` hears of it once it is on disk.
+
+        `done` is called in the event loop with what `act` returned, with the HookdError it
+        raised, or with StorageFailure; never not at all.
+        """
+        self._writes.put(_Operation(act, done))
+
+    async def write(self, act: Callable[[Books], T]) -> T:
+        """Have `act` done in the next transaction; return its value once it is on disk.
+
+        Raises what `act` raised, or StorageFailure. Being cancelled does not undo the write.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self.submit(act, lambda outcome: settle(future, outcome))
+        return await future
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `query` finds. Raises what it raised, or StorageFailure."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._reads.put(_Read(query, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was handed in, close the database, give the directory free."""
+        self._writes.put(None)
+        self._reads.put(None)
+        await asyncio.to_thread(self._join)
+        os.close(self._lock)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    # The writer's thread.
+
+    def _write(self) -> None:
+        while (first := self._writes.get()) is not None:
+            batch = [first]
+            closing = False
+            while len(batch) < MAX_BATCH and not self._writes.empty():
+                following = self._writes.get()
+                if following is None:
+                    closing = True
+                    break
+                batch.append(following)
+            self._commit(batch)
+            self._loop.call_soon_threadsafe(_deliver, batch)
+            if closing:
+                break
+        self._close()
+
+    def _commit(self, batch: list[_Operation[Any]]) -> None:
+        """Do a batch in one transaction; all its operations fail with a fault of the disk."""
+        try:
+            books = self._open()
+            books.connection.execute("BEGIN IMMEDIATE")
+            for operation in batch:
+                try:
+                    operation.outcome = operation.act(books)
+                except HookdError as e:
+                    operation.outcome = e
+            books.connection.execute("COMMIT")
+        except (sqlite3.DatabaseError, OSError, WrongDatabase) as e:
+            self._close()
+            if isinstance(e, sqlite3.IntegrityError | sqlite3.ProgrammingError) and len(batch) > 1:
+                # One operation's own fault: the others must not suffer for it.
+                for operation in batch:
+                    self._commit([operation])
+                return
+            fault = StorageFailure(_reason(e, self.path))
+            for operation in batch:
+                operation.outcome = fault
+            self._health(fault.message)
+        else:
+            self._health(None)
+
+    def _health(self, fault: str | None) -> None:
+        if fault != self._fault:
+            self._fault = fault
+            self._loop.call_soon_threadsafe(self._on_health, fault)
+
+    def _open(self) -> Books:
+        """Return the books, opened anew after a fault; the file must be the one it was."""
+        if self._books is not None:
+            if _identity(self.path) != self._identity:
+                raise WrongDatabase("the database was removed or replaced while hookd was using it")
+            return self._books
+        self._check_directory()
+        existed = self._check_file()
+        connection = _connect(self.path)
+        try:
+            migrate(connection)
+            books = Books(connection, self._boot_id, self.per_boot_ids)
+            books.load()
+        except BaseException:
+            connection.close()
+            raise
+        if not existed:
+            (self.path.parent / CREATED).write_text(_CREATED_TEXT)
+        self._identity = _identity(self.path)
+        self._books = books
+        return books
+
+    def _check_directory(self) -> None:
+        status = self.path.parent.stat()
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise WrongDatabase(
+                f"the state directory {self.path.parent} belongs to uid {status.st_uid} with mode "
+                f"{stat.S_IMODE(status.st_mode):04o}: it must be hookd's own and writable by "
+                "nobody else"
+            )
+
+    def _check_file(self) -> bool:
+        """Return whether the database exists. Raises WrongDatabase where it must and does not."""
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            if self._identity is not None or (self.path.parent / CREATED).exists():
+                raise WrongDatabase(
+                    f"the database {self.path} is gone: restore it, or remove {CREATED} beside it "
+                    "to begin anew"
+                ) from None
+            return False
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+            raise WrongDatabase(f"the database {self.path} is not a file of hookd's own")
+        if self._identity not in (None, (status.st_dev, status.st_ino)):
+            raise WrongDatabase(
+                "the database was replaced while hookd was using it: restart hookd to use this one"
+            )
+        return True
+
+    def _close(self) -> None:
+        if self._books is not None:
+            books, self._books = self._books, None
+            try:
+                if books.connection.in_transaction:
+                    books.connection.execute("ROLLBACK")
+                books.connection.close()
+            except sqlite3.Error:
+                pass  # the fault that led here has been told; a new connection follows
+
+    # The reader's thread.
+
+    def _read(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while (read := self._reads.get()) is not None:
+            outcome: Any
+            try:
+                if connection is None:
+                    connection = _connect(self.path, read_only=True)
+                outcome = read.query(connection)
+            except HookdError as e:
+                outcome = e
+            except (sqlite3.DatabaseError, OSError) as e:
+                outcome = StorageFailure(_reason(e, self.path))
+                if connection is not None:
+                    connection.close()
+                connection = None
+            self._loop.call_soon_threadsafe(settle, read.future, outcome)
+        if connection is not None:
+            connection.close()
+
+
+class _Read(Generic[T]):
+    """One query, and the future of its answer."""
+
+    __slots__ = ("future", "query")
+
+    def __init__(
+        self, query: Callable[[sqlite3.Connection], T], future: asyncio.Future[T]
+    ) -> None:
+        self.query = query
+        self.future = future
+
+
+def settle(future: asyncio.Future[T], outcome: T | HookdError) -> None:
+    """Give a future its value or its error, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if isinstance(outcome, HookdError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _deliver(batch: list[_Operation[Any]]) -> None:
+    for operation in batch:
+        operation.deliver()
+
+
+def _lock(directory: Path) -> int:
+    """Return a descriptor that holds the directory for this process alone.
+
+    Raises StorageFailure where another hookd has it.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise StorageFailure(f"{directory}: {e.strerror}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StorageFailure(f"{directory} is in use by another hookd") from None
+    return fd
+
+
+def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database so that a commit is on disk when it returns.
+
+    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
+    """
+    mode = "ro" if read_only else "rwc"
+    old = os.umask(0o077)
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=5.0,
+            check_same_thread=True,
+            cached_statements=256,
+        )
+    finally:
+        os.umask(old)
+    try:
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _reason(fault: Exception, path: Path) -> str:
+    if isinstance(fault, WrongDatabase):
+        return str(fault)
+    if isinstance(fault, OSError):
+        return f"{fault.filename or path}: {fault.strerror}"
+    return f"{path}: {fault}"
