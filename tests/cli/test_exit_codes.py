@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How hookctl ends where no daemon is needed for it: usage errors, and no daemon at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hookctl import hookctl
+
+import hookd
+from hookd.cli.main import COMMANDS
+
+WHO = ("--profile", "Mail", "--client-ip", "10.0.0.7")
+SYNCRIFY = ("10.0.0.7", "563", "Mail", "ann@example.com", "0", "0")
+
+NEEDS_DAEMON = [
+    ("start", *WHO),
+    ("end", "17"),
+    ("end", "--server-job-id", "b-17"),
+    ("end", *WHO),
+    ("syncrify", "true", *SYNCRIFY),
+    ("syncrify", "false", *SYNCRIFY, "17"),
+    ("status",),
+    ("jobs",),
+    ("job", "17"),
+    ("hooks",),
+    ("reload",),
+]
+
+MISUSE = {
+    (): "Missing command. (hookctl --help)",
+    ("strat",): "No such command 'strat'",
+    ("start",): "--profile is missing; a job needs one (hookctl start --help)",
+    ("start", "--profile", "x"): "--client-ip is missing; a job needs one",
+    ("start", *WHO, "--attribute", "x"): "found 'x'; allowed: KEY=VALUE",
+    ("end",): "name the job in one way: JOB_ID, --server-job-id, or --profile --user --client-ip",
+    ("end", "17", "--server-job-id", "b"): "name the job in one way",
+    ("end", "x"): "'x' is not a valid integer",
+    ("end", "17", "--outcome", "fine"): "'fine' is not one of 'success', 'warning', 'error'",
+    ("jobs", "--since", "5"): "found '5'; allowed: 2026-01-31, \"2026-01-31 18:00\", or 2h",
+    ("jobs", "--limit", "1001"): "1001 is not in the range 1<=x<=1000",
+    ("syncrify", "start", *SYNCRIFY): "'start' is not one of 'true', 'false'",
+    ("syncrify", "true"): "Missing argument '$CLIENT_IP'",
+}
+
+
+@pytest.mark.parametrize("arguments", NEEDS_DAEMON, ids=" ".join)
+def test_without_a_daemon_it_is_3(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = hookctl("--socket", tmp_path / "none", *arguments)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"hookctl: no hookd at {tmp_path}/none: No such file or directory "
+        "(is hookd running? systemctl status hookd.socket, or name it by --socket)\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", MISUSE, ids=" ".join)
+def test_misuse_is_2_and_one_line(arguments: tuple[str, ...]) -> None:
+    done = hookctl(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert MISUSE[arguments] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_errors_are_json_where_json_is_asked_for(tmp_path: Path) -> None:
+    for arguments, code, name in (
+        (["--json", "status", "--socket", tmp_path / "none"], 3, "unreachable"),
+        (["end", "x", "--json"], 2, "usage"),
+        (["--json", "import-syncrify", tmp_path / "none"], 1, "failed"),
+    ):
+        done = hookctl(*arguments)
+        assert (done.returncode, done.stdout) == (code, "")
+        found = json.loads(done.stderr)
+        assert found["error"] == name
+        assert found["message"]
+
+
+def test_a_socket_that_is_not_for_this_user_is_said(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0)
+    # Root may search any directory: the same code asks as nobody, once it is imported.
+    script = (
+        "import os, sys; from hookd.cli.main import hookctl, main; "
+        "hookctl.get_command(None, 'status'); os.geteuid() or os.setuid(65534); "
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script, "--socket", str(hidden / "x.sock"), "status"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Permission denied" in done.stderr
+    assert done.stderr.endswith("(are you in the group hookd?)\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(name: str) -> None:
+    done = hookctl(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: hookctl {name} ")
+    assert "--json" in done.stdout
+
+
+def test_the_list_of_commands_fits_80_columns() -> None:
+    done = hookctl("--help")
+    assert done.returncode == 0
+    assert "..." not in done.stdout.partition("Commands:")[2], "a summary is cut"
+    assert hookctl("--version").stdout == f"hookctl, version {hookd.__version__}\n"
+
+
+def test_start_imports_nothing_that_it_does_not_need() -> None:
+    script = (
+        "import sys; from hookd.cli.main import hookctl; hookctl.get_command(None, 'start'); "
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "hookd.cli.submit" in loaded
+    heavy = {"rich", "psutil", "systemd", "asyncio", "json", "tomllib", "sqlite3", "shlex"}
+    assert not loaded & (heavy | {"hookd.config", "hookd.options", "hookd.template"})
