@@ -28,10 +28,10 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
 
     Needs no daemon.
     """
-    from hookd.runner.hookfile import problems
+    from hookd.runner.hookfile import file_problems, problems
 
     loaded = load_files(list(files)) if files else load(None)
-    if found := problems(loaded.config):
+    if found := file_problems(loaded.paths) + problems(loaded.config):
         raise ConfigError(found)
     return _tell(settings, Loaded(len(loaded.config.hooks), list(loaded.notes)), "found in order")
 

@@ -32,19 +32,23 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def paint(text: str) -> str:
-    """Return a state or result in its colour, where a terminal shows colours (no-color.org)."""
-    style = colour(text)
-    if not style or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+    """Return a state or result in its colour."""
+    return style(text, colour(text))
+
+
+def style(text: str, colour: str) -> str:
+    """Return text in a colour (empty: none), where a terminal shows colours (no-color.org)."""
+    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return click.style(text, fg=style)
+    return click.style(text, fg=colour)
 
 
 def colour(word: str) -> str:
-    """Return the rich style of a state or result; empty where it has none."""
-    first = word.replace(":", " ").split(" ")[0] if word else ""
-    for style, words in (("red", RED), ("yellow", YELLOW), ("green", GREEN), ("cyan", CYAN)):
+    """Return the colour of a state or result, by its first word; empty where it has none."""
+    first = word.replace(":", " ").partition(" ")[0]
+    for name, words in (("red", RED), ("yellow", YELLOW), ("green", GREEN), ("cyan", CYAN)):
         if first in words:
-            return style
+            return name
     return ""
 
 

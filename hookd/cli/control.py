@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl cancel, hookctl resume: what an operator does about hooks that run, or do not."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from hookd.cli.base import DONE, Settings, command, print_json
+
+
+class Cancelled(msgspec.Struct):
+    """What Cancel answers: the runs that it ends."""
+
+    runs: list[int]
+
+
+@command()
+@click.argument("job_id", type=int, required=False)
+@click.option("--run", "run_id", type=int, metavar="ID", help="Only this run of a hook.")
+def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
+    """End the hooks of a job, or one run.
+
+    What waits is not started any more; what runs gets TERM and, after its kill_grace, KILL.
+    """
+    if (job_id is None) == (run_id is None):
+        raise click.UsageError("name one thing: JOB_ID or --run ID")
+    asked = {"job_id": job_id, "run_id": run_id}
+    with settings.client() as hookd:
+        answer = hookd.call("io.hookd.Manager.Cancel", asked, Cancelled, repeat=True)
+    if settings.json:
+        print_json(answer)
+    else:
+        runs = ", ".join(str(run) for run in answer.runs)
+        print(f"cancelled: run {runs}" if runs else "nothing of it waits or runs")
+    return DONE
+
+
+@command()
+@click.argument("hook")
+def resume(settings: Settings, hook: str) -> int:
+    """Free a hook that was parked after failures in a row."""
+    with settings.client() as hookd:
+        answer = hookd.call("io.hookd.Manager.Resume", {"hook": hook}, dict, repeat=True)
+    if settings.json:
+        print_json(answer)
+    return DONE

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl logs: what hookd and its hooks have written to the journal."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from hookd.cli.base import DONE, REFUSED, Settings, command, note, print_json
+from hookd.cli.draw import style
+from hookd.cli.records import Record, follow, has_journal, last, open_reader
+from hookd.cli.words import moment, safe
+
+STYLES = {3: "red", 4: "yellow", 5: "cyan"}
+"""The colour of a line by its priority; see syslog(3)."""
+
+
+@command()
+@click.argument("job_id", type=int, required=False)
+@click.option("--run", "run_id", type=int, metavar="ID", help="Only of this run of a hook.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as records come.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), help="So many of the last; 100, or all of a job."
+)
+def logs(
+    settings: Settings,
+    job_id: int | None,
+    run_id: int | None,
+    following: bool,
+    lines: int | None,
+) -> int:
+    """Show the records of hookd, or of one job.
+
+    They come from the journal, with each line that a hook has printed.
+    """
+    if not has_journal():
+        note("no journal on this machine: hookd's records are on its standard error")
+        return REFUSED
+    narrow = job_id is not None or run_id is not None
+    if lines is None and not narrow:
+        lines = 100
+    reader = open_reader(HOOKD_JOB_ID=job_id, HOOKD_RUN_ID=run_id)
+    found = last(reader, lines)
+    for record in found:
+        _print(record, settings.json)
+    if following:
+        for record in follow(reader, found[-1] if found else None):
+            _print(record, settings.json)
+    if not found:
+        hint = "" if os.geteuid() == 0 else " (members of the group systemd-journal see them all)"
+        note(f"no records found{hint}")
+    return DONE
+
+
+def _print(record: Record, as_json: bool) -> None:
+    usec = int(record["__REALTIME_TIMESTAMP"].timestamp() * 1_000_000)
+    if as_json:
+        kept = {name: _text(value) for name, value in record.items() if not name.startswith("_")}
+        print_json({"time_usec": usec} | kept)
+        return
+    name = safe(_text(record.get("SYSLOG_IDENTIFIER", "hookd")))
+    mark = "|" if "HOOKD_STREAM" in record else ":"
+    line = f"{moment(usec)} {name}{mark} {safe(_text(record.get('MESSAGE', '')))}"
+    print(style(line, STYLES.get(record.get("PRIORITY", 6), "")))
+    sys.stdout.flush()
+
+
+def _text(value: object) -> str:
+    """Return a field as text; what is not UTF-8 comes as bytes, a field given twice as a list."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list):
+        return " ".join(_text(part) for part in value)
+    return str(value)

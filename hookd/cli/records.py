@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookd's records, read back from the journal by systemd-python's Reader.
+
+See sd-journal(3): a match is an index lookup, so a job's records are found in a large journal.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from systemd.journal import INVALIDATE, Reader
+
+JOURNALS = ("/run/log/journal", "/var/log/journal")
+MATCHES = ("SYSLOG_IDENTIFIER=hookd", "HOOKD_STREAM=stdout", "HOOKD_STREAM=stderr")
+"""Any of these makes a record hookd's own, or the output of one of its hooks."""
+
+Record = dict[str, Any]
+
+
+def has_journal() -> bool:
+    """Return whether journald keeps anything on this machine."""
+    return any(Path(path).is_dir() for path in JOURNALS)
+
+
+def open_reader(**fields: int | None) -> Reader:
+    """Return a reader of the records with these values, such as HOOKD_JOB_ID=17; None: any."""
+    reader = Reader()
+    wanted = [f"{name}={value}" for name, value in fields.items() if value is not None]
+    for match in MATCHES:
+        reader.add_match(match, *wanted)
+        reader.add_disjunction()
+    return reader
+
+
+def last(reader: Reader, lines: int | None) -> list[Record]:
+    """Return the last records, as many as wanted (None: all), the oldest first."""
+    reader.seek_tail()
+    found: list[Record] = []
+    while (lines is None or len(found) < lines) and (record := reader.get_previous()):
+        found.append(record)
+    return found[::-1]
+
+
+def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
+    """Yield the records that come after this one, for ever; None: after all that there are.
+
+    The journal's files are rotated and vacuumed meanwhile, so the place is kept as a cursor.
+    """
+    poll = select.poll()
+    poll.register(reader.fileno(), reader.get_events())
+    if after is None:
+        reader.seek_tail()
+        reader.get_previous()
+    else:
+        _go_behind(reader, after["__CURSOR"])
+    cursor = after["__CURSOR"] if after else None
+    while True:
+        while record := reader.get_next():
+            cursor = record["__CURSOR"]
+            yield record
+        poll.poll(reader.get_timeout_ms())
+        if reader.process() == INVALIDATE and cursor is not None:
+            _go_behind(reader, cursor)
+
+
+def _go_behind(reader: Reader, cursor: str) -> None:
+    reader.seek_cursor(cursor)
+    reader.get_next()
