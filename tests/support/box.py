@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A container in which a real systemd has booted; see box-boot beside this file for its walls.
+
+It has no network, and of control groups the core alone: limits on memory, processes or CPU want a
+virtual machine (vm.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from tests.support.machine import CannotBoot, Machine, Output, need
+
+BOOT_SECONDS = 60
+
+
+class Box(Machine):
+    """A booted copy of the Debian in a directory; a context manager."""
+
+    def __init__(self, root: Path) -> None:
+        need("systemd-nspawn", "unshare", "nsenter")
+        if os.geteuid() != 0:
+            raise CannotBoot("a container with systemd wants root")
+        self._root = root
+        self._leader = 0
+
+    def __enter__(self) -> Self:
+        self._work = tempfile.TemporaryDirectory(prefix="hookd-box-")
+        work = Path(self._work.name)
+        self._cgroup = _own_cgroup() / work.name
+        self._cgroup.mkdir()
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(work / "notify"))
+        self._console = work / "console"
+        with self._console.open("wb") as console:
+            self._process = subprocess.Popen(
+                [Path(__file__).with_name("box-boot"), self._cgroup, self._root, work.name],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env=os.environ | {"NOTIFY_SOCKET": str(work / "notify")},
+            )
+        try:
+            self._booted()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._notify.close()
+        self.until(lambda: _removed(self._cgroup))
+        self._work.cleanup()
+
+    def execute(self, argv: Sequence[str], stdin: str, seconds: float) -> Output:
+        """Run a program in the container's namespaces."""
+        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
+        enter += ["--pid", "--cgroup", "--root", "--wd", "--"]
+        done = subprocess.run(
+            [*enter, *argv],
+            input=stdin,
+            capture_output=True,
+            timeout=seconds,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        return Output(done.returncode, done.stdout, done.stderr)
+
+    def reboot(self) -> None:
+        """Shut the system down in order and boot it again; its disk stays."""
+        self.run("systemctl reboot --no-block")
+        self._booted()
+
+    def _booted(self) -> None:
+        """Wait until systemd-nspawn says that the system is up, and find its PID 1."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        self._notify.settimeout(0.5)
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                if "READY=1" in self._notify.recv(65536).decode().splitlines():
+                    break
+            except TimeoutError:
+                continue
+        else:
+            raise CannotBoot(f"the container did not boot:\n{self._console.read_text()[-4000:]}")
+        self._leader = _container_init(self._process.pid)
+        self.run("systemctl is-system-running --wait", check=False)
+
+
+def _own_cgroup() -> Path:
+    """Return the directory of this process's control group in the version 2 hierarchy."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    mount = re.search(r"(?m)^\S+ \S+ \S+ \S+ (\S+) .* - cgroup2 ", mounts)
+    group = re.search(r"(?m)^0::(.*)$", Path("/proc/self/cgroup").read_text())
+    if mount is None or group is None:
+        raise CannotBoot("no control groups of version 2 are mounted")
+    return Path(mount[1] + group[1])
+
+
+def _removed(cgroup: Path) -> bool:
+    """Remove a control group and all below; false as long as the kernel still empties them."""
+    for directory in sorted(cgroup.rglob("*/"), key=lambda d: len(d.parts), reverse=True):
+        try:
+            directory.rmdir()
+        except OSError:
+            return False
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _container_init(ancestor: int) -> int:
+    """Return our number of the process that is 1 inside: two PID namespaces below ours."""
+    for process in psutil.Process(ancestor).children(recursive=True):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        numbers = re.search(r"(?m)^NSpid:\s+(.*)$", status)
+        if numbers and numbers[1].split()[2:] == ["1"]:
+            return process.pid
+    raise CannotBoot("the container's first process is not there")
