@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hookctl import hookctl
 
 import hookd
 from hookd.cli.main import COMMANDS
+from tests.cli.hookctl import hookctl
 
 WHO = ("--profile", "Mail", "--client-ip", "10.0.0.7")
 SYNCRIFY = ("10.0.0.7", "563", "Mail", "ann@example.com", "0", "0")

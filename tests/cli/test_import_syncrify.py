@@ -8,9 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hookctl import hookctl
 
 from hookd.confdir import load_files
+from tests.cli.hookctl import hookctl
 
 LINUX = """\
 <?xml version="1.0" encoding="UTF-8"?>

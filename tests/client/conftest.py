@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from peer import Peer
+
+from tests.client.peer import Peer
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer import HANG_UP, SILENCE, Peer, error, more, reply
 
 from hookd import errors
 from hookd.client import Client, RemoteError, Unreachable
+from tests.client.peer import HANG_UP, SILENCE, Peer, error, more, reply
 
 Listen = Callable[..., Peer]
 
