@@ -50,7 +50,7 @@ def lay_out(scratch: Path) -> None:
     (scratch / "hookd.toml").write_text('[daemon]\ndrain = "5s"\n')
     for example in (HERE / "hooks.d").glob("*.toml"):
         text = example.read_text().replace(INSTALLED, str(scratch))
-        text = text.replace("/var/tmp/hook-result.txt", str(scratch / "result.txt"))
+        text = text.replace("/var/local/hookd/jobs.txt", str(scratch / "result.txt"))
         (hooks / example.name).write_text(text)
     (hooks / "overstay.toml").write_text(OVERSTAY)
 

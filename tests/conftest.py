@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures of all tiers: a directory with a short path, and a daemon to talk to."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Return a directory of the test's own, short enough for a socket in it (unix(7))."""
+    directory = Path(tempfile.mkdtemp(prefix="hookd-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def daemon(scratch: Path) -> Iterator[Daemon]:
+    """Return a daemon that is not started yet, so that the test can write its hooks first."""
+    daemon = Daemon(scratch)
+    yield daemon
+    if daemon.process is not None and daemon.process.poll() is None:
+        assert daemon.stop() == 0, daemon.said()
