@@ -110,7 +110,7 @@ def _read(path: Path, errors: list[str], missing_ok: bool = False) -> bytes | No
 
 def _hook_files(directory: Path, errors: list[str], notes: list[str]) -> dict[str, Path]:
     try:
-        names = sorted(os.listdir(directory))
+        names = sorted(entry.name for entry in directory.iterdir())
     except FileNotFoundError:
         return {}
     except OSError as e:

@@ -122,7 +122,9 @@ class RequestIdConflict(HookdError):
     code = "io.hookd.Jobs.RequestIdConflict"
 
     def __init__(self, request_id: str, job_id: int) -> None:
-        super().__init__(f"request_id {request_id!r} was used by another request, for job {job_id}")
+        super().__init__(
+            f"request_id {request_id!r} was used by another request, for job {job_id}"
+        )
         self.request_id = request_id
         self.job_id = job_id
 

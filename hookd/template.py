@@ -16,7 +16,9 @@ import msgspec
 
 from hookd.model import Event, Phase
 
-MAX_WORD = 131_071  # bytes of one argument: execve(2) refuses 131,072 with its NUL (MAX_ARG_STRLEN)
+MAX_WORD = (
+    131_071  # bytes of one argument: execve(2) refuses 131,072 with its NUL (MAX_ARG_STRLEN)
+)
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -45,12 +47,8 @@ VARIABLES: dict[str, Variable] = {
         ),
         Variable("PROFILE_NAME", "profile name as it was given", lambda e: e.profile),
         Variable("USER", "the user's e-mail address", lambda e: e.user),
-        Variable(
-            "FILE_COUNT", "total files; 0 when the job starts", lambda e: str(e.file_count)
-        ),
-        Variable(
-            "BYTE_COUNT", "total bytes; 0 when the job starts", lambda e: str(e.byte_count)
-        ),
+        Variable("FILE_COUNT", "total files; 0 when the job starts", lambda e: str(e.file_count)),
+        Variable("BYTE_COUNT", "total bytes; 0 when the job starts", lambda e: str(e.byte_count)),
         Variable("JOB_ID", "integer of the job", lambda e: str(e.job_id)),
         Variable(
             "OUTCOME",

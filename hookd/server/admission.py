@@ -59,10 +59,10 @@ class Gatekeeper(msgspec.Struct, frozen=True):
         Submitters may use io.hookd.Jobs, managers the changing methods of io.hookd.Manager, and
         either those that only tell.
         """
-        if peer.uid == self.own_uid or self.manage.include(peer) and method in _MANAGE:
+        if peer.uid == self.own_uid or (self.manage.include(peer) and method in _MANAGE):
             return
         submits = self.submit.include(peer)
-        if method in _MANAGE or not (submits or method in _READ and self.manage.include(peer)):
+        if method in _MANAGE or not (submits or (method in _READ and self.manage.include(peer))):
             raise PermissionDenied
 
 

@@ -14,6 +14,8 @@ from hookd.model import HookRun, Job, JobState, Outcome
 from hookd.server.books import RUN_COLUMNS, run_of
 from hookd.server.protocol import ListJobs
 
+MAX_PAGE_BYTES = 1024 * 1024  # a page of jobs with the longest fields ends here, not at its limit
+
 _COLUMNS = (  # in the order of the fields of Job, after the key
     "key, job_id, state, profile, user, client_ip, client_build_no, server_job_id, request_id,"
     " attributes, tie, allowed, reason, file_count, byte_count, outcome, message, end_request_id,"
@@ -37,11 +39,16 @@ def page(
     """Return a page of jobs, newest first, and the cursor of the next page."""
     conditions, values = _conditions(call, before)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = connection.execute(
+    rows: list[Sequence[Any]] = []
+    size = 0
+    for row in connection.execute(
         f"SELECT {_COLUMNS} FROM jobs {where} ORDER BY key DESC LIMIT ?", (*values, limit + 1)
-    ).fetchall()
-    cursor = str(rows[limit - 1][0]) if len(rows) > limit else None
-    return _jobs(connection, rows[:limit]), cursor
+    ):
+        if len(rows) == limit or size > MAX_PAGE_BYTES:
+            return _jobs(connection, rows), str(rows[-1][0])
+        rows.append(row)
+        size += sum(len(value) for value in row if isinstance(value, str))
+    return _jobs(connection, rows), None
 
 
 def open_jobs(connection: sqlite3.Connection) -> int:

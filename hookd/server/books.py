@@ -29,7 +29,7 @@ PRUNE_STEP = 100  # jobs deleted in one transaction: a few milliseconds that nob
 
 
 class Now(msgspec.Struct, frozen=True):
-    """One moment on both clocks: real time for people, boot time for lengths (clock_gettime(2))."""
+    """One moment on both clocks: real time for people, boot time for lengths of time."""
 
     usec: int
     boottime_usec: int
@@ -104,7 +104,9 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
 
     run: HookRun
     job: int
+    job_id: int
     key: str
+    refused: bool
     stored: Stored
     runner: str | None
     due_usec: int | None
@@ -293,17 +295,21 @@ class Books:
             "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec FROM runs"
             " WHERE state <> 'ended' ORDER BY run_id"
         ).fetchall()
-        return [
-            OpenRun(
-                run=_new_run(run_id, hook, Phase(phase), attempt),
-                job=job,
-                key=overlap_key(hook, self._job(job).event(Phase(phase))),
+        found = []
+        for run_id, job_key, phase, hook, attempt, state, runner, due_usec in rows:
+            job = self._job(job_key)
+            open_run = OpenRun(
+                run=new_run(run_id, hook, Phase(phase), attempt),
+                job=job_key,
+                job_id=job.job_id,
+                key=overlap_key(hook, job.event(Phase(phase))),
+                refused=not job.allowed,
                 stored=Stored(state),
                 runner=runner,
                 due_usec=due_usec,
             )
-            for run_id, job, phase, hook, attempt, state, runner, due_usec in rows
-        ]
+            found.append(open_run)
+        return found
 
     def hook_states(self) -> list[HookState]:
         """Return what is remembered of hooks."""
@@ -365,7 +371,7 @@ class Books:
                 " VALUES (?, ?, ?, 1, 'waiting')",
                 (job, phase.value, new.hook),
             )
-            written.append((_new_run(run_id, new.hook, phase, 1), new.key))
+            written.append((new_run(run_id, new.hook, phase, 1), new.key))
         self.queued += len(written)
         return written
 
@@ -454,7 +460,7 @@ class Books:
                 (job, phase, hook, attempt + 1, finish.retry_due_usec),
             )
             self.queued += 1
-            retry = _new_run(run_id, hook, Phase(phase), attempt + 1)
+            retry = new_run(run_id, hook, Phase(phase), attempt + 1)
         return Finished(finish.run_id, True, retry)
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> int:
@@ -544,7 +550,8 @@ def run_of(row: Sequence[object]) -> HookRun:
     return HookRun(**values)  # type: ignore[arg-type]
 
 
-def _new_run(run_id: int, hook: str, phase: Phase, attempt: int) -> HookRun:
+def new_run(run_id: int, hook: str, phase: Phase, attempt: int) -> HookRun:
+    """Return a run that waits."""
     return HookRun(run_id=run_id, hook=hook, phase=phase, attempt=attempt, state=RunState.WAITING)
 
 

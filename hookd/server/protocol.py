@@ -231,7 +231,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode_call(message: bytes) -> Call:
-    """Return the call in a message. Raises ProtocolError where it is none: close the connection."""
+    """Return the call in a message. Raises ProtocolError: the connection is to be closed."""
     try:
         call = _call_decoder.decode(message)
     except (ValueError, RecursionError) as e:

@@ -334,7 +334,7 @@ class Schedule:
     ) -> None:
         if not ticket.taken and not ticket.dropped:
             ticket.dropped = True
-            decisions.append(Drop(ticket, result, reason))  # type: ignore[arg-type]
+            decisions.append(Drop(ticket, result, reason))
 
 
 def hook_ticket(hook: Hook | None) -> tuple[int, bool]:

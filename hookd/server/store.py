@@ -40,9 +40,7 @@ class _Operation(Generic[T]):
 
     __slots__ = ("act", "done", "outcome")
 
-    def __init__(
-        self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]
-    ) -> None:
+    def __init__(self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]) -> None:
         self.act = act
         self.done = done
         self.outcome: T | HookdError | None = None
@@ -84,9 +82,7 @@ class Store:
         for thread in self._threads:
             thread.start()
 
-    def submit(
-        self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]
-    ) -> None:
+    def submit(self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]) -> None:
         """Have `act` done in the next transaction; `done` hears of it once it is on disk.
 
         `done` is called in the event loop with what `act` returned, with the HookdError it
@@ -142,6 +138,7 @@ class Store:
         """Do a batch in one transaction; all its operations fail with a fault of the disk."""
         try:
             books = self._open()
+            books.per_boot_ids = self.per_boot_ids
             books.connection.execute("BEGIN IMMEDIATE")
             for operation in batch:
                 try:
@@ -172,7 +169,9 @@ class Store:
         """Return the books, opened anew after a fault; the file must be the one it was."""
         if self._books is not None:
             if _identity(self.path) != self._identity:
-                raise WrongDatabase("the database was removed or replaced while hookd was using it")
+                raise WrongDatabase(
+                    "the database was removed or replaced while hookd was using it"
+                )
             return self._books
         self._check_directory()
         existed = self._check_file()
@@ -192,7 +191,9 @@ class Store:
 
     def _check_directory(self) -> None:
         status = self.path.parent.stat()
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (
+            stat.S_IWGRP | stat.S_IWOTH
+        ):
             raise WrongDatabase(
                 f"the state directory {self.path.parent} belongs to uid {status.st_uid} with mode "
                 f"{stat.S_IMODE(status.st_mode):04o}: it must be hookd's own and writable by "
@@ -300,18 +301,13 @@ def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
     WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
     """
     mode = "ro" if read_only else "rwc"
-    old = os.umask(0o077)
-    try:
-        connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            timeout=5.0,
-            check_same_thread=True,
-            cached_statements=256,
-        )
-    finally:
-        os.umask(old)
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=5.0,
+        cached_statements=256,
+    )
     try:
         if read_only:
             connection.execute("PRAGMA query_only = ON")

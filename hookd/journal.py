@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Records on their way to the journal, or to stderr where no journal listens.
+
+The native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/) is spoken here on a socket that
+never blocks, and not through systemd-python's `sendv`: that holds the interpreter's lock while
+it waits for journald, so one stopped journald would stop every thread of the daemon. What the
+journal does not take at once waits in a bounded queue; what does not fit is counted, and said
+when the journal takes records again. All of it belongs to one asyncio loop; no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from hookd.records import ERR, NOTICE, RECORDS_LOST, WARNING, Kind, printable
+
+SOCKET = "/run/systemd/journal/socket"
+IDENTIFIER = "hookd"
+MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
+LOOK_AGAIN = 2.0  # seconds between two looks for a journal that is not there
+MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
+
+Value = str | int | None
+Fields = Mapping[str, Value]
+
+_LENGTH = struct.Struct("<Q")
+_WORDS = {ERR: "error: ", WARNING: "warning: ", NOTICE: "notice: "}
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+
+def encode(fields: Fields) -> bytes:
+    """Return the fields in the journal's native form; those that are None are left out."""
+    parts = []
+    for name, value in fields.items():
+        if value is None:
+            continue
+        data = str(value).encode("utf-8", "surrogateescape")
+        if b"\n" in data:
+            parts.append(name.encode() + b"\n" + _LENGTH.pack(len(data)) + data + b"\n")
+        else:
+            parts.append(name.encode() + b"=" + data + b"\n")
+    return b"".join(parts)
+
+
+class Context:
+    """Fields that many records share, such as all of one run: encoded once."""
+
+    __slots__ = ("encoded", "fields")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.encoded = encode(fields)
+
+
+NOTHING = Context({})
+
+
+class _Record:
+    """One record on its way, in either of its two forms."""
+
+    __slots__ = ("context", "fields", "head")
+
+    def __init__(self, head: dict[str, Value], fields: Fields, context: Context) -> None:
+        self.head = head
+        self.fields = fields
+        self.context = context
+
+    def native(self) -> bytes:
+        """Return it as journald takes it."""
+        return encode(self.head) + encode(self.fields) + self.context.encoded
+
+    def readable(self) -> bytes:
+        """Return it as one line that fits into a pipe at once."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        words = _WORDS.get(int(self.head["PRIORITY"] or 0), "")
+        text = f"{stamp} {self.head['SYSLOG_IDENTIFIER']}: {words}{self.head['MESSAGE']}"
+        shown = {**self.context.fields, **self.fields}
+        tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
+        line = (f"{text} ({tail})" if tail else text).encode("utf-8", "replace")
+        return line[: MAX_LINE - 1] + b"\n"
+
+
+class Journal:
+    """The way out for records. `send` never blocks and never fails.
+
+    Make it inside the running loop. `path` is the journal's socket, `stderr` a descriptor.
+    """
+
+    def __init__(self, path: str = SOCKET, stderr: int = 2) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._path = path
+        self._stderr = stderr
+        self._socket: socket.socket | None = None
+        self._looked = -LOOK_AGAIN
+        self._queue: deque[_Record] = deque()
+        self._lost = 0
+        self._waiting: asyncio.Future[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._look()
+
+    @property
+    def to_journal(self) -> bool:
+        """Whether a journal listens; else records go to stderr."""
+        return self._socket is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything sent so far has been handed over, or counted as lost."""
+        return not self._queue
+
+    def send(
+        self,
+        kind: Kind,
+        fields: Fields | None = None,
+        *,
+        context: Context = NOTHING,
+        detail: str = "",
+        priority: int | None = None,
+        identifier: str = IDENTIFIER,
+    ) -> None:
+        """Write one record: the kind's words, and fields with their exact values.
+
+        MESSAGE is always one line. `detail` fills the place of that name in the kind's text.
+        """
+        fields = fields or {}
+        values = {**context.fields, **fields, "detail": detail}
+        head: dict[str, Value] = {
+            "MESSAGE": printable(kind.text.format_map(values)),
+            "PRIORITY": kind.priority if priority is None else priority,
+            "SYSLOG_IDENTIFIER": identifier,
+            "MESSAGE_ID": kind.message_id,
+        }
+        self._look()
+        self._enqueue(_Record(head, fields, context))
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until what was sent is handed over, but no longer than this."""
+        if self._queue:
+            if self._waiting is None:
+                self._waiting = self._loop.create_future()
+            await asyncio.wait([self._waiting], timeout=seconds)
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Hand over what waits, in this bounded time, and let go of the socket."""
+        deadline = time.monotonic() + seconds
+        while self._queue and (left := deadline - time.monotonic()) > 0:
+            target = self._socket.fileno() if self._socket else self._stderr
+            poll = select.poll()
+            poll.register(target, select.POLLOUT)
+            poll.poll(left * 1000)
+            self._drain()
+        self._disconnect()
+        if self._retry:
+            self._retry.cancel()
+
+    def _look(self) -> None:
+        """Connect where a journal listens; look for one only so often."""
+        if self._socket is not None or time.monotonic() - self._looked < LOOK_AGAIN:
+            return
+        self._looked = time.monotonic()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        sock.setblocking(False)
+        try:
+            sock.connect(self._path)
+        except OSError:
+            sock.close()
+        else:
+            self._socket = sock
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _enqueue(self, record: _Record) -> None:
+        if not self._queue and self._write(record):
+            return
+        if len(self._queue) >= MAX_QUEUE:
+            self._lost += 1
+            return
+        self._queue.append(record)
+        if len(self._queue) == 1:
+            self._wait()
+
+    def _wait(self) -> None:
+        """See to it that `_drain` is called when there is room."""
+        if self._socket is not None:
+            self._loop.add_writer(self._socket.fileno(), self._drain)
+        elif self._retry is None:  # epoll(7) takes no regular file, which stderr may be
+            self._retry = self._loop.call_later(0.05, self._drain)
+
+    def _drain(self) -> None:
+        self._retry = None
+        while self._queue:
+            if not self._write(self._queue[0]):
+                self._wait()
+                return
+            self._queue.popleft()
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket.fileno())
+        if self._waiting is not None:
+            self._waiting.set_result(None)
+            self._waiting = None
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.send(RECORDS_LOST, detail=f"{lost} records were lost: the journal took none")
+
+    def _write(self, record: _Record) -> bool:
+        """Hand over one record; False where there is no room for it now."""
+        if self._socket is not None:
+            try:
+                _send(self._socket, record.native())
+                return True
+            except BlockingIOError:
+                return False
+            except OSError:
+                self._disconnect()
+        return self._print(record)
+
+    def _print(self, record: _Record) -> bool:
+        try:
+            if not select.select([], [self._stderr], [], 0)[1]:
+                return False
+            os.write(self._stderr, record.readable())
+        except (OSError, ValueError):  # nobody reads, or the descriptor is closed
+            self._lost += 1
+        return True
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    try:
+        sock.send(data)
+    except OSError as e:
+        if e.errno != errno.EMSGSIZE:
+            raise
+        _send_file(sock, data)
+
+
+def _send_file(sock: socket.socket, data: bytes) -> None:
+    """Pass what is too large for a packet as a sealed file in memory, as the protocol says."""
+    with os.fdopen(os.memfd_create("hookd-record", os.MFD_ALLOW_SEALING), "wb") as file:
+        file.write(data)
+        file.flush()
+        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, _SEALS)
+        socket.send_fds(sock, [b""], [file.fileno()])

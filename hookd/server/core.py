@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the methods and the upkeep share: the facilities, the configuration in force, booking."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from hookd.config import Config
+from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob, ShuttingDown
+from hookd.journal import Journal
+from hookd.model import INT_MAX, Event, Outcome, Phase
+from hookd.records import JOB_ENDED, JOB_LOST, JOB_STARTED
+from hookd.server.books import Booked, Books, EndRequest, NewRun, Now, Plan
+from hookd.server.dispatcher import Dispatcher
+from hookd.server.live import LiveEvent
+from hookd.server.matching import matching, overlap_key
+from hookd.server.store import Store, settle
+
+
+class Core:
+    """The facilities of a server, and the way an event takes through them."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        dispatcher: Dispatcher,
+        journal: Journal,
+        now: Callable[[], Now],
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.dispatcher = dispatcher
+        self.journal = journal
+        self.now = now
+        self.job_started: Callable[[], None] = lambda: None
+
+    async def book(self, act: Callable[[Books], Booked]) -> tuple[Booked, LiveEvent | None]:
+        """Write an event and set its runs going; return once it is on disk.
+
+        What is on disk goes on even when the caller is cancelled meanwhile. Raises what `act`
+        raises, StorageFailure or ShuttingDown.
+        """
+        if self.dispatcher.stopping:
+            raise ShuttingDown
+        future: asyncio.Future[tuple[Booked, LiveEvent | None]]
+        future = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Booked | HookdError) -> None:
+            if isinstance(outcome, HookdError):
+                settle(future, outcome)
+            else:
+                settle(future, (outcome, self.booked(outcome)))
+
+        self.store.submit(act, done)
+        return await future
+
+    def booked(self, booked: Booked) -> LiveEvent | None:
+        """Say in the journal that an event was written, and set its runs going."""
+        if not booked.duplicate:
+            self._say(booked)
+            if booked.event.phase is Phase.START:
+                self.job_started()
+        return self.dispatcher.adopt(booked)
+
+    def plan(self) -> Plan:
+        """Return what matches by the configuration in force now."""
+        config = self.config
+        return lambda event: [
+            NewRun(hook.name, overlap_key(hook, event)) for hook in matching(config, event)
+        ]
+
+    def _say(self, booked: Booked) -> None:
+        event = booked.event
+        fields = event_fields(event)
+        if event.phase is Phase.START:
+            self.journal.send(JOB_STARTED, fields)
+        elif event.outcome is Outcome.LOST:
+            self.journal.send(
+                JOB_LOST, fields, detail=event.message or "the backup server said so"
+            )
+        else:
+            detail = f"{event.outcome}, {event.file_count} files, {event.byte_count} bytes"
+            self.journal.send(JOB_ENDED, fields, detail=detail)
+
+
+def lose(books: Books, keys: Sequence[int], why: str, plan: Plan, now: Now) -> list[Booked]:
+    """Write the end, outcome lost, of those of these jobs that are still open.
+
+    No queue is too full for it: an end that nobody sends cannot be sent again.
+    """
+    lost = []
+    for key in keys:
+        request = EndRequest(job=key, outcome=Outcome.LOST, message=why)
+        try:
+            lost.append(books.end_job(request, plan, INT_MAX, now))
+        except (JobAlreadyEnded, NoSuchJob):
+            continue
+    return lost
+
+
+def event_fields(event: Event) -> dict[str, str | int | None]:
+    """Return the journal's fields of an event."""
+    return {
+        "HOOKD_JOB_ID": event.job_id,
+        "HOOKD_EVENT": "true" if event.phase is Phase.START else "false",
+        "HOOKD_PHASE": event.phase.value,
+        "HOOKD_PROFILE": event.profile,
+        "HOOKD_USER": event.user,
+        "HOOKD_CLIENT_IP": event.client_ip,
+        "HOOKD_CLIENT_BUILD_NO": event.client_build_no,
+        "HOOKD_FILE_COUNT": event.file_count,
+        "HOOKD_BYTE_COUNT": event.byte_count,
+    }
+
+
+def clocks(boot_id: str) -> Now:
+    """Return this moment on both clocks."""
+    return Now(time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot_id)

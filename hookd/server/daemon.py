@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The owner: puts the facilities together, knows which method is whose, reloads and stops.
+
+Handles no descriptor, PID or JSON; what a method does stands in `jobs` and `manager`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import pwd
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hookd import __version__, confdir
+from hookd.confdir import Loaded
+from hookd.config import Access
+from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
+from hookd.journal import Journal
+from hookd.link import Loaded as RunnerLoaded
+from hookd.link import Message, Reload, Welcome
+from hookd.records import (
+    CONFIG_LOADED,
+    CONFIG_NOTE,
+    CONFIG_REFUSED,
+    PEER_CLOSED,
+    PEER_DENIED,
+    RUNNER_CONNECTED,
+    RUNNER_LOST,
+    SERVER_STARTED,
+    SERVER_STOPPED,
+    STORAGE_FAILED,
+    STORAGE_RECOVERED,
+)
+from hookd.server import protocol
+from hookd.server.admission import Gatekeeper, Peer, Principals
+from hookd.server.core import Core, clocks
+from hookd.server.dispatcher import Dispatcher
+from hookd.server.jobs import Jobs
+from hookd.server.listener import Listener, Session
+from hookd.server.manager import Health, Manager
+from hookd.server.protocol import Call, decode_parameters
+from hookd.server.runnerlink import RunnerLink
+from hookd.server.service import Service
+from hookd.server.store import Store
+from hookd.server.upkeep import Upkeep
+
+REPORT_EVERY_SEC = 1.0  # at most one line a user about refusals: a journal is no log of attacks
+RELOAD_TRIES = 3  # when the files change while both processes read them
+RELOAD_SEC = 30.0  # for the runner to read the configuration
+ANSWERS_SEC = 5.0  # for answers under way when hookd stops
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says. `runner` is a socket's path, or the command of our own child."""
+
+    config: Path | None
+    state_directory: Path
+    runner: Path | list[str]
+    boot_id: str
+
+
+class Daemon:
+    """The server, from its first breath to its last."""
+
+    def __init__(self, setup: Setup, loaded: Loaded) -> None:
+        self._setup = setup
+        self._notes = list(loaded.notes)
+        self._runner_notes: list[str] = []
+        self._problems: dict[str, str] = {"runner": "the runner is not connected yet"}
+        self._started_usec = time.time_ns() // 1000
+        self._service = Service()
+        self._journal = Journal()
+        now = partial(clocks, setup.boot_id)
+        self._store = Store(
+            setup.state_directory,
+            setup.boot_id,
+            loaded.config.daemon.job_ids == "per-boot",
+            self._on_storage,
+        )
+        self._link = RunnerLink(self._on_messages, self._on_runner_lost)
+        dispatcher = Dispatcher(loaded.config, self._store, self._link, self._journal, now)
+        self._core = Core(loaded.config, self._store, dispatcher, self._journal, now)
+        self._upkeep = Upkeep(self._core)
+        self._core.job_started = self._upkeep.job_started
+        self._listener = Listener(self._handle, self._report_closed, self._on_session_lost)
+        self._gatekeeper = gatekeeper(loaded.config.access)
+        self._handlers = self._methods()
+        self._reports: dict[int, float] = {}
+        self._reloading = asyncio.Lock()
+        self._loaded_by_runner: asyncio.Future[RunnerLoaded] | None = None
+        self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self._restored = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
+        jobs = Jobs(self._core, self._upkeep.tie_broken)
+        manager = Manager(self._core, self._health, self.reload)
+        return {
+            protocol.StartJob: jobs.start_job,
+            protocol.EndJob: jobs.end_job,
+            protocol.GetJob: jobs.get_job,
+            protocol.ServerStarted: jobs.server_started,
+            protocol.GetStatus: manager.get_status,
+            protocol.ListJobs: manager.list_jobs,
+            protocol.ListHooks: manager.list_hooks,
+            protocol.Explain: manager.explain,
+            protocol.Reload: manager.reload,
+            protocol.Cancel: manager.cancel,
+            protocol.Resume: manager.resume,
+            protocol.GetInfo: _get_info,
+            protocol.GetInterfaceDescription: _get_description,
+        }
+
+    # From start to stop.
+
+    async def start(self, sock: socket.socket) -> None:
+        """Take up the work of before and begin to answer.
+
+        Raises ConfigError where a runner of our own refuses the configuration.
+        """
+        await self._restore()
+        if isinstance(self._setup.runner, Path):
+            self._link.connect(self._setup.runner)
+        else:
+            self._link.start(self._setup.runner)
+            welcome = await self._runner_seen
+            if welcome.errors:
+                raise ConfigError(welcome.errors)
+        self._upkeep.start()
+        await self._listener.start(sock)
+        for note in self._notes:
+            self._journal.send(CONFIG_NOTE, detail=note)
+        detail = f"hookd {__version__} is ready: {len(self._core.config.hooks)} hooks"
+        self._journal.send(SERVER_STARTED, detail=detail)
+        self._service.ready(self._status())
+
+    async def stop(self) -> None:
+        """Take no more, answer what was asked, let running hooks end where they are ours."""
+        self._service.stopping("finishing: what was accepted is safe")
+        self._listener.stop_accepting()
+        self._core.dispatcher.abandon()
+        await self._upkeep.close()
+        await self._listener.close(ANSWERS_SEC)
+        await self._drain()
+        await self._link.close()
+        await self._store.close()
+        self._service.close()
+        self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
+        self._journal.close()
+
+    async def _drain(self) -> None:
+        """Wait for our own runner's runs. A runner of its own unit keeps them running anyway."""
+        if isinstance(self._setup.runner, Path):
+            return
+        dispatcher = self._core.dispatcher
+        deadline = time.monotonic() + self._core.config.daemon.drain
+        while dispatcher.busy and (left := deadline - time.monotonic()) > 0:
+            await dispatcher.quieter(left)
+        dispatcher.stop_all("hookd stops")
+        while dispatcher.busy and dispatcher.instance is not None:
+            await dispatcher.quieter(1.0)
+
+    async def _restore(self) -> None:
+        """Read the books; where the disk does not give them, the store says when it does."""
+        try:
+            await self._core.dispatcher.restore()
+            if not self._restored:
+                await self._upkeep.restore()
+            self._restored = True
+        except StorageFailure:
+            self._restored = False
+
+    def _on_storage(self, fault: str | None) -> None:
+        if fault is None:
+            if self._problems.pop("storage", None) is not None:
+                self._journal.send(STORAGE_RECOVERED)
+                # A commit that failed may be on disk all the same: the books decide.
+                self._spawn(self._restore())
+                self._core.dispatcher.kick()
+        else:
+            self._problems["storage"] = f"storage failed: {fault}"
+            self._journal.send(STORAGE_FAILED, detail=fault)
+            self._spawn(self._probe_storage())
+        self._service.status(self._status())
+
+    async def _probe_storage(self) -> None:
+        """Try the disk again until it works, also when nobody asks for anything."""
+        while "storage" in self._problems:
+            await asyncio.sleep(1.0)
+            try:
+                await self._store.write(lambda books: books.queued)
+            except StorageFailure:
+                continue
+
+    # Calls.
+
+    async def _handle(self, session: Session, call: Call) -> Any:
+        try:
+            self._gatekeeper.admit(session.peer, call.method)
+        except PermissionDenied:
+            self._report(session.peer, PEER_DENIED, f"was denied {call.method[:100]}")
+            raise
+        asked = decode_parameters(call)
+        return await self._handlers[type(asked)](session, call, asked)
+
+    def _on_session_lost(self, session: Session) -> None:
+        if session.ties and not self._core.dispatcher.stopping:
+            self._upkeep.tie_broken(session.ties)
+
+    def _report_closed(self, peer: Peer, reason: str) -> None:
+        self._report(peer, PEER_CLOSED, f"was cut off: {reason}")
+
+    def _report(self, peer: Peer, kind: Any, what: str) -> None:
+        """Write a line about a peer, at most once a second a user."""
+        now = time.monotonic()
+        if now - self._reports.get(peer.uid, -REPORT_EVERY_SEC) >= REPORT_EVERY_SEC:
+            if len(self._reports) > 1000:
+                self._reports.clear()
+            self._reports[peer.uid] = now
+            detail = f"uid {peer.uid} (pid {peer.pid}) {what}"
+            self._journal.send(kind, {"OBJECT_PID": peer.pid}, detail=detail)
+
+    # The runner.
+
+    def _on_messages(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Welcome):
+                self._on_welcome(message)
+            elif isinstance(message, RunnerLoaded):
+                self._on_runner_loaded(message)
+        self._core.dispatcher.messages(messages)
+        self._service.status(self._status())
+
+    def _on_welcome(self, welcome: Welcome) -> None:
+        if not self._runner_seen.done():
+            self._runner_seen.set_result(welcome)
+        self._runner_notes = welcome.notes
+        self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
+        self._problems.pop("runner", None)
+        self._core.dispatcher.welcome(welcome)
+        self._check_runner(welcome.digest, welcome.errors)
+        if welcome.digest != self._core.config.digest:
+            self._link.send(Reload())
+
+    def _on_runner_loaded(self, loaded: RunnerLoaded) -> None:
+        self._runner_notes = loaded.notes
+        if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
+            self._loaded_by_runner.set_result(loaded)
+        else:
+            self._check_runner(loaded.digest, loaded.errors)
+
+    def _check_runner(self, digest: str, errors: Sequence[str]) -> None:
+        """Start hooks only while both processes have read the same configuration."""
+        same = digest == self._core.config.digest
+        self._core.dispatcher.ready = same
+        if same:
+            self._problems.pop("config", None)
+            self._core.dispatcher.kick()
+        else:
+            why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
+            self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
+        self._service.status(self._status())
+
+    def _on_runner_lost(self, reason: str) -> None:
+        if self._core.dispatcher.instance is not None:
+            self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
+        self._core.dispatcher.disconnected()
+        self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
+        if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
+            self._loaded_by_runner.cancel()
+        self._service.status(self._status())
+
+    # The configuration.
+
+    async def reload(self) -> list[str]:
+        """Read the configuration anew and return notes; raises ConfigError, changing nothing."""
+        async with self._reloading:
+            self._service.reloading()
+            try:
+                loaded = await self._read_together()
+            except ConfigError as e:
+                self._journal.send(CONFIG_REFUSED, detail="; ".join(e.errors))
+                raise
+            else:
+                self._adopt(loaded)
+            finally:
+                self._service.ready(self._status())
+            return [*self._notes, *self._runner_notes]
+
+    async def _read_together(self) -> Loaded:
+        """Load in both processes; the runner looks at the programs too, and may refuse."""
+        for _ in range(RELOAD_TRIES):
+            loaded = await asyncio.to_thread(confdir.load, self._setup.config)
+            principals(loaded.config.access)
+            if self._core.dispatcher.instance is None:
+                return loaded
+            self._loaded_by_runner = asyncio.get_running_loop().create_future()
+            self._link.send(Reload())
+            try:
+                theirs = await asyncio.wait_for(self._loaded_by_runner, RELOAD_SEC)
+            except (asyncio.CancelledError, TimeoutError):
+                raise ConfigError(["the runner did not answer; try again"]) from None
+            finally:
+                self._loaded_by_runner = None
+            if theirs.errors:
+                raise ConfigError(theirs.errors)
+            if theirs.digest == loaded.config.digest:
+                return loaded
+        raise ConfigError(["the files changed while they were read; try again"])
+
+    def _adopt(self, loaded: Loaded) -> None:
+        config = loaded.config
+        self._notes = list(loaded.notes)
+        self._gatekeeper = gatekeeper(config.access)
+        self._store.per_boot_ids = config.daemon.job_ids == "per-boot"
+        self._core.config = config
+        self._core.dispatcher.configure(config)
+        self._upkeep.configure()
+        if self._core.dispatcher.instance is not None:
+            self._check_runner(config.digest, [])
+        self._journal.send(
+            CONFIG_LOADED, detail=f"configuration loaded: {len(config.hooks)} hooks"
+        )
+
+    async def reload_on_signal(self) -> None:
+        """Reload as `systemctl reload` asks; an error is in the journal."""
+        try:
+            await self.reload()
+        except HookdError:
+            return
+
+    # What is seen from outside.
+
+    def _health(self) -> Health:
+        return Health(
+            started_usec=self._started_usec,
+            problems=self._problems,
+            notes=[*self._notes, *self._runner_notes],
+            connections=len(self._listener),
+        )
+
+    def _status(self) -> str:
+        if self._problems:
+            return "; ".join(self._problems.values())
+        schedule = self._core.dispatcher.schedule
+        return (
+            f"{len(self._core.config.hooks)} hooks; {schedule.running} running, "
+            f"{schedule.waiting} waiting"
+        )
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _get_info(_session: Session, _call: Call, _asked: protocol.GetInfo) -> Any:
+    return {
+        "vendor": "hookd",
+        "product": "hookd",
+        "version": __version__,
+        "url": "https://github.com/hookd/hookd",
+        "interfaces": list(protocol.INTERFACES),
+    }
+
+
+async def _get_description(
+    _session: Session, _call: Call, asked: protocol.GetInterfaceDescription
+) -> Any:
+    return {"description": protocol.description(asked.interface)}
+
+
+def gatekeeper(access: Access) -> Gatekeeper:
+    """Return who may call what. Raises ConfigError for a user or group that does not exist."""
+    submit, manage = principals(access)
+    return Gatekeeper(os.geteuid(), submit, manage)
+
+
+def principals(access: Access) -> tuple[Principals, Principals]:
+    """Return the two lists of `[access]` as numbers. Raises ConfigError for unknown names."""
+    errors: list[str] = []
+    found = []
+    for key in ("submit", "manage"):
+        uids, gids = set(), set()
+        for name in getattr(access, key):
+            try:
+                if name.startswith("@"):
+                    gids.add(grp.getgrnam(name[1:]).gr_gid)
+                else:
+                    uids.add(pwd.getpwnam(name).pw_uid)
+            except KeyError:
+                if name != "@hookd":  # the default's group comes with the package
+                    errors.append(
+                        f"hookd.toml: access.{key}: found {name!r}, which does not exist"
+                    )
+        found.append(Principals(frozenset(uids), frozenset(gids)))
+    if errors:
+        raise ConfigError(errors)
+    return found[0], found[1]

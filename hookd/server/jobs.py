@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`io.hookd.Jobs`: the methods for backup servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hookd.model import HookRun
+from hookd.server import archive
+from hookd.server.admission import (
+    check_end,
+    check_instance,
+    check_job_id,
+    start_event,
+)
+from hookd.server.books import Booked, Books, EndRequest, StartRequest
+from hookd.server.core import Core, lose
+from hookd.server.listener import Session
+from hookd.server.live import LiveEvent
+from hookd.server.protocol import (
+    Call,
+    EndJob,
+    EndJobReply,
+    GetJob,
+    GetJobReply,
+    ServerStarted,
+    StartJob,
+    StartJobReply,
+)
+
+Reply = Callable[[list[HookRun]], Any]
+
+
+class Jobs:
+    """The methods of the interface, each a coroutine from parameters to a reply."""
+
+    def __init__(self, core: Core, tie_broken: Callable[[set[int]], None]) -> None:
+        self._core = core
+        self._tie_broken = tie_broken
+
+    async def start_job(self, session: Session, call: Call, asked: StartJob) -> Any:
+        """Begin a job: on disk, then past its gates, then, if asked, to the end of its hooks."""
+        core = self._core
+        request = StartRequest(
+            event=start_event(asked),
+            request_id=asked.request_id,
+            tie=bool(asked.tie),
+            uid=session.peer.uid,
+        )
+        plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
+        booked, live = await core.book(lambda books: books.start_job(request, plan, room, now))
+        if asked.tie:
+            self._tie(session, booked.job)
+
+        def reply(hooks: list[HookRun]) -> StartJobReply:
+            reason = live.refusal if live is not None and live.refusal else booked.reason
+            return StartJobReply(
+                job_id=booked.event.job_id,
+                duplicate=booked.duplicate,
+                allowed=booked.allowed and (live is None or live.refusal is None),
+                reason=reason,
+                hooks=hooks,
+            )
+
+        return await _answer(session, call, asked.wait, booked, live, reply)
+
+    async def end_job(self, session: Session, call: Call, asked: EndJob) -> Any:
+        """End a job: on disk, then, if asked, to the end of its hooks."""
+        core = self._core
+        request = EndRequest(
+            job_id=asked.job_id,
+            server_job_id=asked.server_job_id,
+            uid=session.peer.uid,
+            file_count=asked.file_count,
+            byte_count=asked.byte_count,
+            outcome=check_end(asked),
+            message=asked.message,
+            request_id=asked.request_id,
+        )
+        plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
+        booked, live = await core.book(lambda books: books.end_job(request, plan, room, now))
+        session.ties.discard(booked.job)
+
+        def reply(hooks: list[HookRun]) -> EndJobReply:
+            return EndJobReply(job_id=booked.event.job_id, duplicate=booked.duplicate, hooks=hooks)
+
+        return await _answer(session, call, asked.wait, booked, live, reply)
+
+    async def get_job(self, _session: Session, _call: Call, asked: GetJob) -> GetJobReply:
+        """Return all that is known of a job."""
+        check_job_id(asked.job_id)
+        job = await self._core.store.read(lambda books: archive.job(books, asked.job_id))
+        self._core.dispatcher.bring_up_to_date([job])
+        return GetJobReply(job=job)
+
+    async def server_started(
+        self, session: Session, _call: Call, asked: ServerStarted
+    ) -> dict[str, list[int]]:
+        """End, as lost, the open jobs of a backup server's earlier instances."""
+        check_instance(asked.instance)
+        core, uid = self._core, session.peer.uid
+        plan, now = core.plan(), core.now()
+
+        def act(books: Books) -> list[Booked]:
+            keys = books.server_started(uid, asked.instance)
+            return lose(books, keys, "the backup server has started anew", plan, now)
+
+        lost = await core.store.write(act)
+        for booked in lost:
+            core.booked(booked)
+        return {"lost_jobs": [booked.event.job_id for booked in lost]}
+
+    def _tie(self, session: Session, job: int) -> None:
+        session.ties.add(job)
+        if session.closed.done():  # it hung up while the event was being written
+            self._tie_broken(session.ties)
+
+
+async def _answer(
+    session: Session,
+    call: Call,
+    wait: bool | None,
+    booked: Booked,
+    live: LiveEvent | None,
+    reply: Reply,
+) -> Any:
+    """Return the last reply to a call, having waited and told of changes as it asked."""
+
+    def hooks() -> list[HookRun]:
+        runs = {run.run_id: run for run, _ in booked.runs}
+        return list((runs | live.runs if live is not None else runs).values())
+
+    if live is None or call.oneway:
+        return reply(hooks())
+    follower = live.follow()
+    try:
+        if call.more:
+            session.progress(reply(hooks()))
+            while (run := await session.patiently(follower.change())) is not None:
+                session.progress(reply([run]))
+                await session.drained()
+        elif wait:
+            await session.patiently(follower.ended())
+        elif not live.decided:
+            await session.patiently(follower.decided())
+    finally:
+        follower.close()
+    return reply(hooks())

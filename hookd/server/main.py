@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`hookd`: the command line, the signals, the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import os
+import pwd
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from hookd import __version__, confdir
+from hookd.confdir import Loaded
+from hookd.errors import ConfigError, HookdError
+from hookd.server.daemon import Daemon, Setup, principals
+from hookd.server.listener import MAX_CONNECTIONS, activated, bind
+from hookd.server.runnerlink import runner_command
+
+EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
+DESCRIPTORS = MAX_CONNECTIONS + 256  # the connections, the database, the link, and some to spare
+PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+def main() -> None:
+    """Run hookd until it is told to stop. Exit status 78: the configuration has errors."""
+    asked = _arguments().parse_args()
+    try:
+        loaded = confdir.load(asked.config)
+        principals(loaded.config.access)
+        if asked.check:
+            sys.exit(_check(loaded))
+        asyncio.run(_serve(asked, loaded))
+    except ConfigError as e:
+        for error in e.errors:
+            print(error, file=sys.stderr)
+        sys.exit(EX_CONFIG)
+    except (HookdError, OSError) as e:
+        print(f"hookd: {e}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hookd", description="Runs hook scripts on the events of backup jobs. See hookd(8)."
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="F", help="hookd.toml; hooks.d is looked for beside it"
+    )
+    parser.add_argument("--socket", type=Path, metavar="P", help="where to listen")
+    parser.add_argument("--state-dir", type=Path, metavar="D", help="where the database lies")
+    parser.add_argument(
+        "--runner-socket", type=Path, metavar="P",
+        help="where hookd-runner listens; without it hookd starts a runner of its own",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--version", action="version", version=f"hookd {__version__}")
+    return parser
+
+
+def _check(loaded: Loaded) -> int:
+    from hookd.runner.hookfile import problems
+
+    for note in loaded.notes:
+        print(note)
+    found = problems(loaded.config)
+    if found:
+        raise ConfigError(found)
+    print(f"{len(loaded.config.hooks)} hooks, no errors")
+    return 0
+
+
+async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
+    os.umask(0o077)
+    _raise_descriptors()
+    # A hook that runs as our own user must not reach us through /proc or ptrace(2).
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    setup = Setup(
+        config=asked.config,
+        state_directory=_state_directory(asked.state_dir),
+        runner=asked.runner_socket or _own_runner(asked.config),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    )
+    daemon = Daemon(setup, loaded)
+    stop, reload = _signals()
+    path: Path | None = None
+    try:
+        handed = activated().get("hookd")
+        if handed is not None:
+            sock = socket.socket(fileno=handed)
+        else:
+            path = asked.socket or _default_socket()
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            sock = bind(path)
+        starting = asyncio.create_task(daemon.start(sock))
+        await asyncio.wait(
+            {starting, asyncio.ensure_future(stop.wait())}, return_when="FIRST_COMPLETED"
+        )
+        if starting.done():
+            starting.result()
+            await _until_stopped(daemon, stop, reload)
+        else:
+            starting.cancel()
+    finally:
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        await daemon.stop()
+
+
+async def _until_stopped(daemon: Daemon, stop: asyncio.Event, reload: asyncio.Event) -> None:
+    stopping = asyncio.ensure_future(stop.wait())
+    while not stop.is_set():
+        reloading = asyncio.ensure_future(reload.wait())
+        await asyncio.wait({stopping, reloading}, return_when=asyncio.FIRST_COMPLETED)
+        if reload.is_set():
+            reload.clear()
+            await daemon.reload_on_signal()
+        else:
+            reloading.cancel()
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    loop = asyncio.get_running_loop()
+    stop, reload = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    return stop, reload
+
+
+def _raise_descriptors() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _own_runner(config: Path | None) -> list[str]:
+    command = [*runner_command(), "--default-user", pwd.getpwuid(os.geteuid()).pw_name]
+    return [*command, "--config", str(config)] if config is not None else command
+
+
+def _state_directory(asked: Path | None) -> Path:
+    """Return the state directory: named, systemd's, root's, or the user's own. Made if new."""
+    if asked is None:
+        given = os.environ.get("STATE_DIRECTORY")
+        if given:
+            asked = Path(given.partition(":")[0])
+        elif os.geteuid() == 0:
+            asked = Path("/var/lib/hookd")
+        else:
+            home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+            asked = Path(home) / "hookd"
+    asked.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return asked
+
+
+def _default_socket() -> Path:
+    if os.geteuid() == 0:
+        return Path("/run/hookd/hookd.sock")
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return Path(runtime) / "hookd" / "hookd.sock"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`io.hookd.Manager`: the methods for operators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from hookd import __version__
+from hookd.config import Hook
+from hookd.errors import InvalidParameter, NoSuchHook, NoSuchRun
+from hookd.model import Event, HookRun, Job, Phase
+from hookd.server import archive
+from hookd.server.admission import check_cancel, check_job_id, page
+from hookd.server.core import Core
+from hookd.server.listener import Session
+from hookd.server.matching import explain
+from hookd.server.protocol import (
+    Call,
+    Cancel,
+    Explain,
+    GetStatus,
+    ListHooks,
+    ListJobs,
+    ListJobsReply,
+    Reload,
+    Resume,
+)
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """The answer to GetStatus, as the interface file's `type Status` shows it."""
+
+    version: str
+    pid: int
+    started_usec: int
+    healthy: bool
+    problems: list[str]
+    notes: list[str]
+    running: int
+    waiting: int
+    max_running: int
+    max_queue: int
+    open_jobs: int
+    connections: int
+    hooks: int
+    parked_hooks: list[str]
+    runner_connected: bool
+    runner_instance: str | None
+    config_digest: str
+
+
+class HookInfo(msgspec.Struct, kw_only=True):
+    """One hook of ListHooks, as the interface file's `type Hook` shows it."""
+
+    name: str
+    path: str
+    command: str
+    kind: str
+    phases: list[Phase]
+    order: int
+    user: str | None
+    timeout_usec: int
+    running: int
+    waiting: int
+    max_running: int
+    failures: int
+    parked: bool
+    last: HookRun | None
+
+
+class Explanation(msgspec.Struct, kw_only=True):
+    """One verdict of Explain."""
+
+    hook: str
+    phase: Phase
+    matched: bool
+    rule: str
+    reason: str
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """What the daemon knows of itself that is in no other facility."""
+
+    started_usec: int
+    problems: dict[str, str]
+    notes: list[str]
+    connections: int
+
+
+class Manager:
+    """The methods of the interface, each a coroutine from parameters to a reply."""
+
+    def __init__(
+        self,
+        core: Core,
+        health: Callable[[], Health],
+        reload: Callable[[], Awaitable[list[str]]],
+    ) -> None:
+        self._core = core
+        self._health = health
+        self._reload = reload
+
+    async def get_status(self, _session: Session, _call: Call, _asked: GetStatus) -> Any:
+        """Say in one struct whether all is well."""
+        health, core = self._health(), self._core
+        schedule, daemon = core.dispatcher.schedule, core.config.daemon
+        problems = list(health.problems.values())
+        open_jobs = -1
+        if "storage" not in health.problems:
+            open_jobs = await core.store.read(archive.open_jobs)
+        status = Status(
+            version=__version__,
+            pid=os.getpid(),
+            started_usec=health.started_usec,
+            healthy=not problems,
+            problems=problems,
+            notes=health.notes,
+            running=schedule.running,
+            waiting=schedule.waiting,
+            max_running=daemon.max_running,
+            max_queue=daemon.max_queue,
+            open_jobs=open_jobs,
+            connections=health.connections,
+            hooks=len(core.config.hooks),
+            parked_hooks=sorted(schedule.parked),
+            runner_connected=core.dispatcher.instance is not None,
+            runner_instance=core.dispatcher.instance,
+            config_digest=core.config.digest,
+        )
+        return {"status": status}
+
+    async def list_jobs(self, _session: Session, _call: Call, asked: ListJobs) -> ListJobsReply:
+        """Return a page of jobs, newest first."""
+        before, limit = page(asked)
+        jobs, cursor = await self._core.store.read(
+            lambda books: archive.page(books, asked, before, limit)
+        )
+        self._core.dispatcher.bring_up_to_date(jobs)
+        return ListJobsReply(jobs=jobs, cursor=cursor)
+
+    async def list_hooks(self, _session: Session, _call: Call, _asked: ListHooks) -> Any:
+        """Return every hook with its state and its last run."""
+        hooks = list(self._core.config.hooks.values())
+        names = [hook.name for hook in hooks]
+        last = await self._core.store.read(lambda books: archive.last_runs(books, names))
+        return {"hooks": [self._info(hook, last.get(hook.name)) for hook in hooks]}
+
+    async def explain(self, _session: Session, _call: Call, asked: Explain) -> Any:
+        """Say of each hook and each event of a job whether it matched, and why."""
+        check_job_id(asked.job_id)
+        job = await self._core.store.read(lambda books: archive.job(books, asked.job_id))
+        found = []
+        for hook in self._core.config.hooks.values():
+            for event in _events(job):
+                verdict = explain(hook, event)
+                found.append(
+                    Explanation(
+                        hook=hook.name,
+                        phase=event.phase,
+                        matched=verdict.matched,
+                        rule=verdict.rule,
+                        reason=verdict.reason,
+                    )
+                )
+        return {"hooks": found}
+
+    async def reload(self, _session: Session, _call: Call, _asked: Reload) -> Any:
+        """Read the configuration anew, all or nothing."""
+        notes = await self._reload()
+        return {"hooks": len(self._core.config.hooks), "notes": notes}
+
+    async def cancel(self, session: Session, _call: Call, asked: Cancel) -> Any:
+        """End the runs of a job, or one run."""
+        check_cancel(asked)
+        dispatcher = self._core.dispatcher
+        reason = f"cancelled by uid {session.peer.uid}"
+        if asked.run_id is not None:
+            cancelled = dispatcher.cancel([asked.run_id], reason)
+            if not cancelled:
+                raise NoSuchRun(asked.run_id)
+            return {"runs": cancelled}
+        job_id = asked.job_id
+        if job_id is None:
+            raise InvalidParameter("job_id", "found nothing; it must be given")
+        job = await self._core.store.read(lambda books: archive.job(books, job_id))
+        return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
+
+    async def resume(self, session: Session, _call: Call, asked: Resume) -> Any:
+        """Free a parked hook."""
+        if asked.hook not in self._core.config.hooks:
+            raise NoSuchHook(asked.hook)
+        if asked.hook in self._core.dispatcher.schedule.parked:
+            self._core.dispatcher.resume(asked.hook, f"resumed by uid {session.peer.uid}")
+        return {}
+
+    def _info(self, hook: Hook, last: HookRun | None) -> HookInfo:
+        dispatcher = self._core.dispatcher
+        running, waiting = dispatcher.schedule.counts(hook.name)
+        return HookInfo(
+            name=hook.name,
+            path=hook.path,
+            command=hook.command.text,
+            kind=hook.kind,
+            phases=list(hook.phases),
+            order=hook.order,
+            user=hook.run.user,
+            timeout_usec=int(hook.limits.timeout * 1e6),
+            running=running,
+            waiting=waiting,
+            max_running=hook.run.max_running,
+            failures=dispatcher.failures.get(hook.name, 0),
+            parked=hook.name in dispatcher.schedule.parked,
+            last=last,
+        )
+
+
+def _events(job: Job) -> list[Event]:
+    """Return the events that a job has had."""
+    start = Event(
+        phase=Phase.START,
+        job_id=job.job_id,
+        profile=job.profile,
+        user=job.user,
+        client_ip=job.client_ip,
+        client_build_no=job.client_build_no,
+    )
+    if job.outcome is None:
+        return [start]
+    end = msgspec.structs.replace(
+        start,
+        phase=Phase.END,
+        file_count=job.file_count,
+        byte_count=job.byte_count,
+        outcome=job.outcome,
+    )
+    return [start, end]

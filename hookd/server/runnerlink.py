@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The way to the runner: connects, and connects again; carries messages; knows none of them.
+
+Two kinds: `connect` to a runner of its own unit, or `start` a child that ends when we do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from hookd.link import FrameReader, Message, encode
+
+RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
+CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
+
+
+class RunnerLink(asyncio.Protocol):
+    """One connection to the runner at a time, for as long as hookd lives."""
+
+    def __init__(
+        self, on_messages: Callable[[list[Message]], None], on_lost: Callable[[str], None]
+    ) -> None:
+        self._on_messages = on_messages
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self._outbox: list[Message] = []
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def connect(self, path: Path) -> None:
+        """Keep a connection to the runner that listens at this path."""
+        self._task = self._loop.create_task(self._keep(lambda: self._connect(path)))
+
+    def start(self, command: list[str]) -> None:
+        """Keep a runner of our own, started with `command` and `--link-fd N`."""
+        self._task = self._loop.create_task(self._keep(lambda: self._start(command)))
+
+    def send(self, message: Message) -> None:
+        """Send a message with all others of this moment; it is dropped where there is no link.
+
+        What must not be lost is sent again after the next Welcome.
+        """
+        if self._transport is None:
+            return
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(message)
+
+    def drop(self) -> None:
+        """Give up this connection; the next one begins with a Welcome that tells all."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        """End the link, and a runner of our own with it, after its runs."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+        if self._child is not None:
+            await self._reap(self._child)
+
+    async def _keep(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            self._lost.clear()
+            try:
+                await attempt()
+            except OSError as e:
+                self._on_lost(e.strerror or str(e))
+                failures += 1
+            else:
+                failures = 0
+                await self._lost.wait()
+                if self._child is not None:
+                    await self._reap(self._child)
+            await asyncio.sleep(RETRY_SEC[min(failures, len(RETRY_SEC) - 1)])
+
+    async def _connect(self, path: Path) -> None:
+        await self._loop.create_unix_connection(lambda: self, str(path))
+
+    async def _start(self, command: list[str]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [*command, "--link-fd", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C at the terminal is for the server to pass on
+            )
+        await self._loop.create_unix_connection(lambda: self, sock=ours)
+
+    async def _reap(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait for the child's end; kill it where it does not end by itself."""
+        self._child = None
+        wait = asyncio.to_thread(child.wait, CHILD_END_SEC)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await wait
+            return
+        child.kill()
+        child.wait()
+
+    def _flush(self) -> None:
+        messages, self._outbox = self._outbox, []
+        if self._transport is not None and messages:
+            self._transport.write(encode(messages))
+
+    # The transport's events.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin anew: nothing of an earlier connection is left in the buffers."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._reader = FrameReader()
+        self._outbox = []
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what has arrived; a runner that speaks another language is let go."""
+        assert self._transport is not None
+        try:
+            messages = self._reader.feed(data)
+        except ValueError as e:
+            self._on_lost(f"it speaks another language: {e}")
+            self._transport.abort()
+            return
+        if messages:
+            self._on_messages(messages)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so, and connect again."""
+        self._transport = None
+        self._lost.set()
+        self._on_lost("the connection ended")
+
+
+def runner_command() -> list[str]:
+    """Return how a runner of this very installation is started."""
+    return [sys.executable, "-P", "-m", "hookd.runner.main"]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What time does by itself: jobs that nobody ends are lost, old history is pruned."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from hookd.errors import HookdError
+from hookd.server.books import Booked, Books
+from hookd.server.core import Core, lose
+
+LOSE_STEP = 100  # jobs lost in one transaction
+PRUNE_EVERY_SEC = 3600.0
+PRUNE_PAUSE_SEC = 0.05  # between two steps, so that answers come first
+AGAIN_SEC = 1.0  # after a fault of the disk
+
+
+class Upkeep:
+    """The timers of a server."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._loop = asyncio.get_running_loop()
+        self._lost_timer: asyncio.TimerHandle | None = None
+        self._pruner: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin: jobs whose time is over are lost at once, and history is pruned."""
+        self.job_started()
+        self._pruner = self._loop.create_task(self._prune())
+
+    def configure(self) -> None:
+        """Take new times from the configuration."""
+        if self._lost_timer is not None:
+            self._lost_timer.cancel()
+            self._lost_timer = None
+        self.job_started()
+        if self._pruner is not None:
+            self._pruner.cancel()
+            self._pruner = self._loop.create_task(self._prune())
+
+    async def close(self) -> None:
+        """Stop all timers."""
+        if self._lost_timer is not None:
+            self._lost_timer.cancel()
+        if self._pruner is not None:
+            self._pruner.cancel()
+            await asyncio.gather(self._pruner, return_exceptions=True)
+
+    def job_started(self) -> None:
+        """See to it that the open jobs are looked at when the first of them is due."""
+        if self._lost_timer is None and self._core.config.daemon.lost_after is not None:
+            self._look_again(0.0)
+
+    def _look_again(self, seconds: float) -> None:
+        self._lost_timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._lost_timer = None
+        core = self._core
+        after = core.config.daemon.lost_after
+        if after is None:
+            return
+        plan, now = core.plan(), core.now()
+        age = math.ceil(after * 1e6)
+        why = "no end came within daemon.lost_after"
+
+        def act(books: Books) -> tuple[list[Booked], int | None]:
+            keys, left = books.overdue(age, now, LOSE_STEP)
+            return lose(books, keys, why, plan, now), left
+
+        core.store.submit(act, self._looked)
+
+    def _looked(self, outcome: tuple[list[Booked], int | None] | HookdError) -> None:
+        if isinstance(outcome, HookdError):
+            self._look_again(AGAIN_SEC)
+            return
+        lost, left = outcome
+        for booked in lost:
+            self._core.booked(booked)
+        if left is not None and self._lost_timer is None:
+            self._look_again(left / 1e6)
+
+    def tie_broken(self, jobs: set[int]) -> None:
+        """End, as lost, the jobs that hung on a connection that is gone."""
+        core = self._core
+        plan, now, keys = core.plan(), core.now(), sorted(jobs)
+
+        def done(outcome: list[Booked] | HookdError) -> None:
+            if isinstance(outcome, HookdError):
+                self._loop.call_later(AGAIN_SEC, self.tie_broken, jobs)
+                return
+            for booked in outcome:
+                core.booked(booked)
+
+        why = "the connection it was tied to ended"
+        core.store.submit(lambda books: lose(books, keys, why, plan, now), done)
+
+    async def restore(self) -> None:
+        """End the tied jobs of before this start: their connections are gone."""
+        self.tie_broken(set(await self._core.store.write(lambda books: books.tied())))
+
+    async def _prune(self) -> None:
+        while True:
+            history = self._core.config.daemon.history
+            pause = PRUNE_EVERY_SEC
+            if history is not None:
+                before = self._core.now().usec - math.ceil(history * 1e6)
+                try:
+                    if await self._core.store.write(lambda books: books.prune(before)):  # noqa: B023
+                        pause = PRUNE_PAUSE_SEC
+                except HookdError:
+                    pass  # the store has said so; history can wait an hour
+            await asyncio.sleep(pause)
