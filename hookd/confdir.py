@@ -32,7 +32,13 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def default_path() -> Path:
-    """Return the `hookd.toml` in use where none is named: root's in /etc, else the user's own."""
+    """Return the `hookd.toml` in use where none is named.
+
+    That is the service manager's (systemd.exec(5), ConfigurationDirectory=), root's in /etc, else
+    the user's own.
+    """
+    if given := os.environ.get("CONFIGURATION_DIRECTORY"):
+        return Path(given) / "hookd.toml"
     if os.geteuid() == 0:
         return SYSTEM_CONFIG
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
