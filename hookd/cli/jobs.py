@@ -22,6 +22,10 @@ _HEADINGS = (
 )  # fmt: skip
 
 
+LINES = 5
+"""How much of a run's output stands in a job's life."""
+
+
 class Page(msgspec.Struct, kw_only=True):
     """What ListJobs answers; `cursor` is null on the last page."""
 
@@ -117,25 +121,37 @@ def _show(job: Job) -> None:
     for name, value in facts:
         if value:
             print(f"  {safe(name):<8} {safe(value)}")
-    for usec, text in _timeline(job):
+    for usec, text, printed in _timeline(job):
         passed = "waiting" if usec is None else "+" + span(max(0, usec - job.started_usec))
         print(f"{moment(usec):<19}  {passed:>10}  {text}")
+        for line in printed:
+            print(f"{'':31}  | {safe(line)}")
 
 
-def _timeline(job: Job) -> list[tuple[int | None, str]]:
-    life: list[tuple[int | None, str]] = [(job.started_usec, "job started")]
+def _timeline(job: Job) -> list[tuple[int | None, str, list[str]]]:
+    life: list[tuple[int | None, str, list[str]]] = [(job.started_usec, "job started", [])]
     if job.ended_usec is not None:
-        life.append((job.ended_usec, f"job ended: {paint(job_state(job))}"))
+        life.append((job.ended_usec, f"job ended: {paint(job_state(job))}", []))
     for run in job.hooks:
         name = f"{run.phase.value} hook {safe(run.hook)} (run {run.run_id}"
         name += f", attempt {run.attempt})" if run.attempt > 1 else ")"
         if run.started_usec is not None:
-            life.append((run.started_usec, f"{name} started"))
+            life.append((run.started_usec, f"{name} started", []))
         if run.ended_usec is not None:
-            life.append((run.ended_usec, f"{name} {paint(ended(run))}{_receipt(run)}"))
+            text = f"{name} {paint(ended(run))}{_receipt(run)}"
+            life.append((run.ended_usec, text, _printed(run)))
         elif run.started_usec is None:
-            life.append((None, f"{name} waits"))
+            life.append((None, f"{name} waits", []))
     return sorted(life, key=lambda entry: (entry[0] is None, entry[0] or 0))
+
+
+def _printed(run: HookRun) -> list[str]:
+    """Return the last lines of a run's output, where there is any and the journal has it."""
+    if not run.output_bytes:
+        return []
+    from hookd.cli import records
+
+    return records.output(run, LINES) if records.has_journal() else []
 
 
 def _receipt(run: HookRun) -> str:

@@ -10,7 +10,15 @@ import click
 
 from hookd.cli.base import DONE, REFUSED, Settings, command, note, print_json
 from hookd.cli.draw import style
-from hookd.cli.records import Record, follow, has_journal, last, open_reader
+from hookd.cli.records import (
+    Record,
+    as_text,
+    follow,
+    has_journal,
+    last,
+    moment_of,
+    open_reader,
+)
 from hookd.cli.words import moment, safe
 
 STYLES = {3: "red", 4: "yellow", 5: "cyan"}
@@ -55,22 +63,13 @@ def logs(
 
 
 def _print(record: Record, as_json: bool) -> None:
-    usec = int(record["__REALTIME_TIMESTAMP"].timestamp() * 1_000_000)
+    usec = moment_of(record)
     if as_json:
-        kept = {name: _text(value) for name, value in record.items() if not name.startswith("_")}
+        kept = {name: as_text(value) for name, value in record.items() if not name.startswith("_")}
         print_json({"time_usec": usec} | kept)
         return
-    name = safe(_text(record.get("SYSLOG_IDENTIFIER", "hookd")))
+    name = safe(as_text(record.get("SYSLOG_IDENTIFIER", "hookd")))
     mark = "|" if "HOOKD_STREAM" in record else ":"
-    line = f"{moment(usec)} {name}{mark} {safe(_text(record.get('MESSAGE', '')))}"
+    line = f"{moment(usec)} {name}{mark} {safe(as_text(record.get('MESSAGE', '')))}"
     print(style(line, STYLES.get(record.get("PRIORITY", 6), "")))
     sys.stdout.flush()
-
-
-def _text(value: object) -> str:
-    """Return a field as text; what is not UTF-8 comes as bytes, a field given twice as a list."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, list):
-        return " ".join(_text(part) for part in value)
-    return str(value)

@@ -7,15 +7,20 @@ See sd-journal(3): a match is an index lookup, so a job's records are found in a
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from systemd.journal import INVALIDATE, Reader
 
+from hookd.model import HookRun
+
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 MATCHES = ("SYSLOG_IDENTIFIER=hookd", "HOOKD_STREAM=stdout", "HOOKD_STREAM=stderr")
 """Any of these makes a record hookd's own, or the output of one of its hooks."""
+
+LATE = 5_000_000  # microseconds by which the journal may be behind
 
 Record = dict[str, Any]
 
@@ -27,9 +32,39 @@ def has_journal() -> bool:
 
 def open_reader(**fields: int | None) -> Reader:
     """Return a reader of the records with these values, such as HOOKD_JOB_ID=17; None: any."""
+    return _reader(MATCHES, fields)
+
+
+def output(run: HookRun, lines: int) -> list[str]:
+    """Return the last lines that a run has printed.
+
+    Its time tells it from a run of the same number that belongs to another hookd of this machine.
+    """
+    reader = _reader(MATCHES[1:], {"HOOKD_RUN_ID": run.run_id})
+    begun = run.started_usec or 0
+    ended = (run.ended_usec or time.time_ns() // 1000) + LATE
+    found = [record for record in last(reader, lines) if begun <= moment_of(record) <= ended]
+    return [as_text(record.get("MESSAGE", "")) for record in found]
+
+
+def moment_of(record: Record) -> int:
+    """Return when the journal took a record, in microseconds since 1970."""
+    return int(record["__REALTIME_TIMESTAMP"].timestamp() * 1_000_000)
+
+
+def as_text(value: object) -> str:
+    """Return a field as text; what is not UTF-8 comes as bytes, a field given twice as a list."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list):
+        return " ".join(as_text(part) for part in value)
+    return str(value)
+
+
+def _reader(matches: Sequence[str], fields: Mapping[str, int | None]) -> Reader:
     reader = Reader()
     wanted = [f"{name}={value}" for name, value in fields.items() if value is not None]
-    for match in MATCHES:
+    for match in matches:
         reader.add_match(match, *wanted)
         reader.add_disjunction()
     return reader
