@@ -84,6 +84,8 @@ class _Record:
         words = _WORDS.get(int(self.head["PRIORITY"] or 0), "")
         text = f"{stamp} {self.head['SYSLOG_IDENTIFIER']}: {words}{self.head['MESSAGE']}"
         shown = {**self.context.fields, **self.fields}
+        if self.head["MESSAGE_ID"] is None:  # a line of output: its run says the rest
+            shown = {key: shown.get(key) for key in ("HOOKD_RUN_ID", "HOOKD_STREAM")}
         tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
         line = (f"{text} ({tail})" if tail else text).encode("utf-8", "replace")
         return line[: MAX_LINE - 1] + b"\n"

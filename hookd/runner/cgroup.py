@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A control group for each launcher and so for each run, where cgroup v2 is delegated to us.
+
+Only there (systemd marks what `Delegate=yes` hands over; see its CGROUP_DELEGATION document):
+without the mark nothing is touched, and `hookd.runner.watch` bounds memory and processes. By the
+rule that only leaves have processes, the runner itself and its nursery move into a leaf of their
+own. Names and meanings of the files: the kernel's admin-guide/cgroup-v2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from hookd.runner.profile import Profile
+
+ROOT = Path("/sys/fs/cgroup")
+LEAF = "runner"
+CONTROLLERS = ("memory", "pids", "cpu")
+AGAIN = 0.1  # seconds between two tries to remove a group whose processes are being reaped
+TRIES = 600
+
+
+def delegated() -> Path | None:
+    """Return the directory of the group that was delegated to this service; None: none was."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    own = next((line[3:] for line in lines if line.startswith("0::/")), None)
+    if own is None:
+        return None
+    here = ROOT / own.lstrip("/")
+    for group in (here, here.parent):  # the parent with DelegateSubgroup=
+        if _marked(group) and os.access(group / "cgroup.procs", os.W_OK):
+            return group
+    return None
+
+
+def _marked(group: Path) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(group, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+class Groups:
+    """The delegated group. Raises OSError where it cannot be divided."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._count = 0
+        leaf = base / LEAF
+        leaf.mkdir(exist_ok=True)
+        for pid in (base / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (leaf / "cgroup.procs").write_text(pid)
+        available = (base / "cgroup.controllers").read_text().split()
+        self.controllers = frozenset(CONTROLLERS) & frozenset(available)
+        for name in self.controllers:
+            (base / "cgroup.subtree_control").write_text(f"+{name}")
+
+    def make(self, profile: Profile) -> Group:
+        """Return a new group with a profile's limits. Raises OSError."""
+        self._count += 1
+        group = Group(self._base / f"run-{os.getpid()}-{self._count}")
+        if "memory" in self.controllers and profile.memory is not None:
+            group.write("memory.max", profile.memory)
+            group.write("memory.oom.group", 1)
+            with contextlib.suppress(OSError):  # a kernel without swap has no such file
+                group.write("memory.swap.max", 0)
+        if "pids" in self.controllers and profile.processes is not None:
+            group.write("pids.max", profile.processes + 1)  # the launcher is one of them
+        if "cpu" in self.controllers and profile.cpu_weight is not None:
+            group.write("cpu.weight", profile.cpu_weight)
+        return group
+
+
+class Group:
+    """One launcher's group, with everything that its runs start."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self._seen = {"memory": 0, "processes": 0}
+        try:  # since Linux 6.12 what is written here forgets the peak of the runs before
+            self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            self._peak = -1
+
+    def write(self, name: str, value: int) -> None:
+        """Set one of the group's files. Raises OSError."""
+        (self.path / name).write_text(str(value))
+
+    def enter(self, pid: int) -> None:
+        """Move a process in. Raises OSError."""
+        self.write("cgroup.procs", pid)
+
+    def kill(self) -> None:
+        """Kill everything in it at once, the launcher too; nothing can fork its way out."""
+        with contextlib.suppress(OSError):  # before Linux 5.14: the caller goes on one by one
+            self.write("cgroup.kill", 1)
+
+    def limit_hit(self) -> str | None:
+        """Return the limit that was hit since the last call: "memory", "processes" or None."""
+        hit = None
+        for limit, name, key in (
+            ("processes", "pids.events", "max"),
+            ("memory", "memory.events", "oom_kill"),
+        ):
+            count = self._event(name, key)
+            if count > self._seen[limit]:
+                self._seen[limit] = count
+                hit = limit
+        return hit
+
+    def forget_peak(self) -> None:
+        """Begin anew with the peak of memory."""
+        if self._peak >= 0:
+            try:
+                os.pwrite(self._peak, b"reset", 0)
+            except OSError:
+                os.close(self._peak)
+                self._peak = -1
+
+    def peak(self) -> int:
+        """Return the most memory used since `forget_peak`, in bytes; 0: not known."""
+        return int(os.pread(self._peak, 32, 0)) if self._peak >= 0 else 0
+
+    def discard(self) -> None:
+        """Remove the group as soon as it is empty; what is still in it is killed."""
+        if self._peak >= 0:
+            os.close(self._peak)
+            self._peak = -1
+        self.kill()
+        self._remove(TRIES)
+
+    def _remove(self, tries: int) -> None:
+        try:
+            self.path.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if tries:
+                asyncio.get_running_loop().call_later(AGAIN, self._remove, tries - 1)
+
+    def _event(self, name: str, key: str) -> int:
+        try:
+            for line in (self.path / name).read_text().splitlines():
+                word, _, count = line.partition(" ")
+                if word == key:
+                    return int(count)
+        except OSError:
+            pass  # a controller that is not available here
+        return 0

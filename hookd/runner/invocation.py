@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a run is given: its arguments, environment and standard input, from hook and event."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from hookd import template
+from hookd.config import Hook
+from hookd.journal import Context
+from hookd.link import Start
+from hookd.runner.accounts import Account
+from hookd.runner.profile import Profile, SpawnError
+
+MAX_JOURNAL_VALUE = 1024  # bytes of a value that is repeated in the record of each output line
+
+_encoder = msgspec.json.Encoder()
+_JOURNAL = (
+    "JOB_ID", "EVENT", "PHASE", "PROFILE", "USER", "CLIENT_IP", "CLIENT_BUILD_NO", "FILE_COUNT",
+    "BYTE_COUNT",
+)  # fmt: skip
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A hook with all that is the same for each of its runs, made when it is loaded."""
+
+    hook: Hook
+    account: Account
+    profile: Profile
+    environment: dict[str, str]
+
+    @classmethod
+    def of(cls, hook: Hook, account: Account, confine: bool) -> Plan:
+        """Return the plan for a hook that runs as this account."""
+        profile = Profile.of(account, hook.limits, confine)
+        return cls(hook, account, profile, account.environment())
+
+
+class Invocation:
+    """One run's own: made anew for each."""
+
+    __slots__ = ("argv", "env", "fields", "line_fields")
+
+    def __init__(self, plan: Plan, start: Start) -> None:
+        hook, event = plan.hook, start.event
+        told = template.environment(event)
+        own = {
+            "HOOKD_HOOK": hook.name,
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_ATTEMPT": str(start.attempt),
+        }
+        everything = {**plan.environment, **told, **own, **hook.run.environment}
+        self.argv = [arg.encode() for arg in hook.command.expand(event)]
+        self.env = [f"{name}={value}".encode() for name, value in everything.items()]
+        for text in (*self.argv, *self.env):
+            if len(text) > template.MAX_WORD:
+                raise SpawnError(
+                    f"an argument or variable of {len(text)} bytes is too long: it begins with "
+                    f"{text[:40].decode(errors='replace')!r}; the kernel takes {template.MAX_WORD}"
+                )
+        fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in _JOURNAL}, **own}
+        self.fields = Context(fields)
+        short = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
+        self.line_fields = self.fields if len(short) == len(fields) else Context(short)
+
+
+def stdin(plan: Plan, start: Start) -> int:
+    """Return a descriptor for the program's 0: the event as one JSON document, or nothing."""
+    if plan.hook.run.stdin == "null":
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    document = {
+        "hook": start.hook,
+        "run_id": start.run_id,
+        "attempt": start.attempt,
+        **msgspec.structs.asdict(start.event),
+    }
+    fd = os.memfd_create("hookd-event")
+    os.pwrite(fd, _encoder.encode(document) + b"\n", 0)  # the offset stays at the beginning
+    return fd
+
+
+def minimal(start: Start) -> Context:
+    """Return the journal's fields of a run that never came to have an invocation."""
+    return Context(
+        {
+            "HOOKD_HOOK": start.hook,
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_ATTEMPT": str(start.attempt),
+            "HOOKD_JOB_ID": str(start.event.job_id),
+            "HOOKD_PHASE": start.event.phase.value,
+        }
+    )

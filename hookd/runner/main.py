@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`hookd-runner`: the command line, the sockets, signals, and the service manager."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from sdnotify import SystemdNotifier
+
+import hookd
+from hookd import records
+from hookd.errors import ConfigError
+from hookd.journal import Journal
+from hookd.runner import cgroup, launcher
+from hookd.runner.runner import Runner, load
+from hookd.runner.serverlink import ServerLink, bind
+
+DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
+SOCKET_NAME = "hookd-runner"
+EX_USAGE, EX_CONFIG = 64, 78  # sysexits.h
+SETTLE = 2.0  # seconds that a stop waits for the server to have the last results on disk
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line, parsed."""
+    parser = argparse.ArgumentParser(
+        prog="hookd-runner", description="Starts, limits and supervises the hooks of hookd."
+    )
+    parser.add_argument("--config", type=Path, help="hookd.toml; hooks.d stands beside it")
+    parser.add_argument("--socket", type=Path, help=f"where to listen ({DEFAULT_SOCKET})")
+    parser.add_argument("--link-fd", type=int, metavar="N", help="serve this connection alone")
+    parser.add_argument("--default-user", metavar="USER", help="whom hooks without a user run as")
+    parser.add_argument("--check", action="store_true", help="read the configuration and exit")
+    parser.add_argument("--version", action="version", version=hookd.__version__)
+    return parser.parse_args(argv)
+
+
+class Service:
+    """One runner in its surroundings, from the start to the exit."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._notifier = SystemdNotifier()
+        self._stop = asyncio.Event()
+        self._journal = Journal()
+        base = cgroup.delegated()
+        groups = cgroup.Groups(base) if base is not None else None
+        self._link = ServerLink(
+            lambda: self._runner.welcome(), lambda m: self._runner.take(m), self._complain
+        )
+        self._runner = Runner(
+            options.config, options.default_user, self._journal, groups, self._link.send
+        )
+
+    async def run(self, listener: socket.socket | None) -> None:
+        """Serve until a signal, or the end of the one connection, says stop."""
+        self._runner.start()
+        raise_open_files()
+        self._runner.load()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        if listener is not None:
+            serving = self._loop.create_task(self._link.listen(listener))
+        else:
+            serving = self._loop.create_task(self._serve_one())
+        self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
+        self._notify("READY=1")
+        self._tick()
+        await self._stop.wait()
+        await self._shut_down(orphaned=serving.done())
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    async def _serve_one(self) -> None:
+        """Serve the connection that was inherited; its end is ours."""
+        await self._link.serve(socket.socket(fileno=self._options.link_fd))
+        self._stop.set()
+
+    async def _shut_down(self, orphaned: bool) -> None:
+        self._notify("STOPPING=1")
+        await self._runner.stop(0 if orphaned else self._runner.drain)
+        await self._runner.settle(0 if orphaned else SETTLE)
+        await self._link.close()
+        self._runner.close()
+        self._journal.send(records.RUNNER_STOPPED, detail="hookd-runner stopped")
+        self._journal.close()
+
+    def _reload(self) -> None:
+        usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
+        self._runner.load()
+        self._notify("READY=1")
+
+    def _tick(self) -> None:
+        """Feed the watchdog from the loop itself: one that hangs must starve it."""
+        if watchdog := int(os.environ.get("WATCHDOG_USEC", 0)) / 1e6:
+            self._notify("WATCHDOG=1")
+            self._loop.call_later(watchdog / 3, self._tick)
+
+    def _notify(self, state: str) -> None:
+        self._notifier.notify(f"{state}\nSTATUS={self._runner.status}")
+
+    def _complain(self, what: str) -> None:
+        self._journal.send(records.PEER_CLOSED, detail=what)
+
+
+def raise_open_files() -> None:
+    """Take all the descriptors there may be: each run needs a few, and there may be thousands."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def inherited() -> socket.socket | None:
+    """Return the socket that the service manager handed over, see sd_listen_fds(3)."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    for fd in range(3, 3 + count):
+        if count == 1 or names[fd - 3 : fd - 2] == [SOCKET_NAME]:
+            os.set_inheritable(fd, False)
+            return socket.socket(fileno=fd)
+    return None
+
+
+def check(options: argparse.Namespace) -> int:
+    """Say what is wrong with the configuration; return the exit status."""
+    try:
+        config, _, notes = load(options.config, options.default_user, None)
+    except ConfigError as e:
+        print(e, file=sys.stderr)
+        return EX_CONFIG
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{len(config.hooks)} hooks, no errors")
+    return 0
+
+
+def main() -> int:
+    """Run `hookd-runner`; return its exit status."""
+    options = arguments()
+    if options.check:
+        return check(options)
+    listener = None
+    if options.link_fd is None:
+        try:
+            listener = inherited() or bind(options.socket or DEFAULT_SOCKET)
+        except OSError as e:
+            print(f"hookd-runner: {options.socket or DEFAULT_SOCKET}: {e}", file=sys.stderr)
+            return EX_USAGE
+    # Hooks of the same user cannot trace this process or open what it has open (prctl(2)), and
+    # what hooks leave behind comes here when its launcher is dead.
+    launcher.prctl(launcher.PR_SET_DUMPABLE, 0)
+    launcher.prctl(launcher.PR_SET_CHILD_SUBREAPER, 1)
+
+    async def serve() -> None:
+        await Service(options).run(listener)
+
+    asyncio.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

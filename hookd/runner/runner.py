@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The runner's owner: the configuration as it was read here, the runs, and their results.
+
+A run_id is started at most once; a result is kept until the server says that it has it on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from hookd import confdir, link, records
+from hookd.config import Config
+from hookd.errors import ConfigError
+from hookd.journal import Journal
+from hookd.model import Receipt, Result
+from hookd.runner import accounts, hookfile, invocation, promises
+from hookd.runner.cgroup import Groups
+from hookd.runner.hookfile import Checker
+from hookd.runner.invocation import Plan
+from hookd.runner.orphans import Orphans
+from hookd.runner.spawn import Pool
+from hookd.runner.supervise import Supervisor, Tools
+from hookd.runner.verdict import Cause
+from hookd.runner.watch import Watch
+
+DRAIN = 60.0  # seconds that a stop waits for running hooks where no configuration says it
+
+
+class Runner:
+    """Everything that runs. `send` takes what the server is to hear, whether it listens or not."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        default_user: str | None,
+        journal: Journal,
+        groups: Groups | None,
+        send: Callable[[link.Message], None],
+    ) -> None:
+        self._path = path
+        self._default_user = default_user
+        self._journal = journal
+        self._groups = groups
+        self._send = send
+        self._instance = uuid.uuid4().hex
+        self._config: Config | None = None
+        self._plans: dict[str, Plan] = {}
+        self._errors: list[str] = []
+        self._notes: list[str] = []
+        self._said: set[str] = set()
+        self._running: dict[int, Supervisor] = {}
+        self._ended: dict[int, Receipt] = {}
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._settled = asyncio.Event()
+        pool = Pool(groups)
+        checker = Checker(hookfile.trusted_uids())
+        self._tools = Tools(pool, Orphans(pool), Watch(), journal, checker)
+
+    @property
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        if self._stopping:
+            return f"Stopping: {len(self._running)} hooks still run"
+        if self._config is None:
+            return f"No hook can start: {len(self._errors)} errors in the configuration"
+        return f"{len(self._running)} hooks run, {len(self._plans)} configured"
+
+    @property
+    def drain(self) -> float:
+        """Seconds that a stop waits for running hooks."""
+        return DRAIN if self._config is None else self._config.daemon.drain
+
+    def start(self) -> None:
+        """Make ready to run hooks. Raises OSError."""
+        self._tools.pool.start()
+
+    def load(self) -> bool:
+        """Read the configuration anew; with any error the one before stays. Say what was found."""
+        try:
+            config, plans, notes = load(self._path, self._default_user, self._groups)
+        except ConfigError as e:
+            self._errors = e.errors
+            for error in e.errors:
+                self._journal.send(records.CONFIG_REFUSED, detail=error)
+            return False
+        self._config, self._plans, self._notes, self._errors = config, plans, notes, []
+        self._journal.send(records.CONFIG_LOADED, detail=f"{len(plans)} hooks configured")
+        for note in notes:
+            if note not in self._said:
+                self._said.add(note)
+                self._journal.send(records.CONFIG_NOTE, detail=note)
+        return True
+
+    def welcome(self) -> link.Welcome:
+        """Return what a server that connects is told first."""
+        return link.Welcome(
+            self._instance,
+            self._digest,
+            self._errors,
+            self._notes,
+            [link.Running(run_id, run.started_usec) for run_id, run in self._running.items()],
+            [link.Ended(run_id, receipt) for run_id, receipt in self._ended.items()],
+        )
+
+    def take(self, message: link.Message) -> None:
+        """Do what the server says."""
+        if isinstance(message, link.Start):
+            self._begin(message)
+        elif isinstance(message, link.Settled):
+            for run_id in message.run_ids:
+                self._ended.pop(run_id, None)
+            if not self._ended:
+                self._settled.set()
+        elif isinstance(message, link.Cancel):
+            if run := self._running.get(message.run_id):
+                run.end(Cause(Result.CANCELLED, reason=message.reason))
+        elif isinstance(message, link.Reload):
+            self.load()
+            self._send(link.Loaded(self._digest, self._errors, self._notes))
+
+    async def stop(self, drain: float) -> None:
+        """Let running hooks end, for so many seconds, then end them; no new one starts."""
+        self._stopping = True
+        if not await self._all_ended(drain):
+            for run in list(self._running.values()):
+                run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
+            await self._all_ended(None)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait, for so many seconds, until the server has all results."""
+        self._settled.clear()
+        if self._ended:
+            await _event(self._settled, seconds)
+
+    def close(self) -> None:
+        """End the processes that runs are started from."""
+        self._tools.pool.close()
+
+    @property
+    def _digest(self) -> str:
+        return "" if self._config is None else self._config.digest
+
+    def _begin(self, start: link.Start) -> None:
+        if start.run_id in self._running or start.run_id in self._ended:
+            return
+        if self._stopping:
+            self._answer(start.run_id, unstarted(Result.INTERRUPTED, "the runner is stopping"))
+            return
+        plan = self._plans.get(start.hook)
+        if plan is None:
+            self._unknown(start)
+            return
+        run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended)
+        self._running[start.run_id] = run
+        run.begin()
+
+    def _unknown(self, start: link.Start) -> None:
+        receipt = unstarted(Result.SPAWN_FAILED, f"no hook {start.hook!r} is configured")
+        self._journal.send(
+            records.RUN_ENDED,
+            records.receipt_fields(receipt),
+            context=invocation.minimal(start),
+            detail=records.receipt_words(receipt),
+            priority=records.PRIORITY[receipt.result],
+        )
+        self._answer(start.run_id, receipt)
+
+    def _has_started(self, run: Supervisor) -> None:
+        self._send(link.Started(run.run_id, run.started_usec or 0))
+
+    def _has_ended(self, run: Supervisor, receipt: Receipt) -> None:
+        del self._running[run.run_id]
+        self._answer(run.run_id, receipt)
+        if not self._running:
+            self._idle.set()
+
+    def _answer(self, run_id: int, receipt: Receipt) -> None:
+        self._ended[run_id] = receipt
+        self._send(link.Ended(run_id, receipt))
+
+    async def _all_ended(self, seconds: float | None) -> bool:
+        self._idle.clear()
+        return not self._running or await _event(self._idle, seconds)
+
+
+async def _event(event: asyncio.Event, seconds: float | None) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def unstarted(result: Result, reason: str) -> Receipt:
+    """Return the receipt of a run of which nothing was ever started."""
+    return Receipt(result=result, reason=reason, ended_usec=time.time_ns() // 1000)
+
+
+def load(
+    path: Path | None, default_user: str | None, groups: Groups | None
+) -> tuple[Config, dict[str, Plan], list[str]]:
+    """Read the configuration and see that its hooks can run here; return also what to note.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    loaded = confdir.load(path)
+    config = loaded.config
+    errors = hookfile.file_problems(loaded.paths) + hookfile.problems(config)
+    plans: dict[str, Plan] = {}
+    for hook in config.hooks.values():
+        try:
+            account = accounts.chosen(hook.run.user, default_user)
+        except LookupError as e:
+            errors.append(f"{hook.path}: run.user: {e}")
+            continue
+        errors += promises.problems(hook, account)
+        plans[hook.name] = Plan.of(hook, account, promises.confined(account))
+    if errors:
+        raise ConfigError(errors)
+    notes = [*loaded.notes, *promises.notes(plans.values(), groups)]
+    return config, plans, notes

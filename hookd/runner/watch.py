@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A look at runs that take a while: memory and processes of the tree, and a stopped launcher.
+
+Where no cgroup bounds a run, this is what its limits on memory and processes rest on: a weaker
+promise, since what happens between two looks is not seen. One timer for all; it never takes more
+than a small part of the runner's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import psutil
+
+from hookd.runner import tree
+from hookd.runner.spawn import Launcher
+
+SOON = 0.05  # seconds between two looks at a run with such limits
+LATER = 1.0  # seconds between two looks at any other
+SHARE = 20  # one part in so many of the time may be spent looking
+
+
+class Watched(Protocol):
+    """A run, as far as the watch needs it."""
+
+    launcher: Launcher
+    peak: int
+
+    def overstepped(self, limit: str) -> None:
+        """Take the word that the run is beyond a limit."""
+
+
+class Watch:
+    """Looks at runs from `add` to `remove`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._runs: dict[Watched, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, run: Watched) -> None:
+        """Begin to look at a run."""
+        due = self._loop.time() + interval(run)
+        self._runs[run] = due
+        if self._timer is None or due < self._timer.when():
+            self._schedule(due)
+
+    def remove(self, run: Watched) -> None:
+        """Leave a run alone from now on."""
+        self._runs.pop(run, None)
+
+    def _schedule(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        began = self._loop.time()
+        for run, due in list(self._runs.items()):
+            if due <= began:
+                self._runs[run] = began + interval(run)
+                look(run)
+        now = self._loop.time()
+        if self._runs:
+            self._schedule(max(min(self._runs.values()), now + (now - began) * SHARE))
+
+
+def interval(run: Watched) -> float:
+    """Return the seconds between two looks at a run."""
+    profile = run.launcher.profile
+    return LATER if profile.memory is None and profile.processes is None else SOON
+
+
+def look(run: Watched) -> None:
+    """Look at one run now; tell it of a limit that it has overstepped."""
+    launcher = run.launcher
+    if tree.parent(launcher.pid)[1] in "Tt":
+        launcher.kill()  # only a hook of its own does that; it goes with its launcher
+        return
+    if launcher.group is not None:
+        if limit := launcher.group.limit_hit():
+            run.overstepped(limit)
+        return
+    profile = launcher.profile
+    pids = tree.below(launcher.pid)
+    if profile.processes is not None and len(pids) > profile.processes:
+        run.overstepped("processes")
+        return
+    used = sum(resident(pid) for pid in pids)
+    if profile.memory is not None and used > profile.memory:
+        used = sum(proportional(pid) for pid in pids)
+        if used > profile.memory:
+            run.overstepped("memory")
+    run.peak = max(run.peak, used)
+
+
+def resident(pid: int) -> int:
+    """Return a process's memory with all that it shares, in bytes: quick, and too much."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def proportional(pid: int) -> int:
+    """Return a process's memory with its part of what it shares, in bytes (PSS, proc(5))."""
+    try:
+        return int(psutil.Process(pid).memory_full_info().pss)
+    except psutil.Error:
+        return resident(pid)
