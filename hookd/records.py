@@ -30,6 +30,14 @@ PRIORITY: dict[Result, int] = {
 """The priority of the record that a run has ended, by its result."""
 
 
+EVENT_VARIABLES = (
+    "JOB_ID", "EVENT", "PHASE", "PROFILE", "PROFILE_NAME", "USER", "CLIENT_IP", "CLIENT_BUILD_NO",
+    "FILE_COUNT", "BYTE_COUNT",
+)  # fmt: skip
+"""The variables of an event that its records carry, as HOOKD_ and the name, with the same value
+that a hook finds in its environment."""
+
+
 class Kind(msgspec.Struct, frozen=True):
     """One kind of record. `message_id` is None for lines that are not hookd's own words."""
 

@@ -11,16 +11,13 @@ from hookd import template
 from hookd.config import Hook
 from hookd.journal import Context
 from hookd.link import Start
+from hookd.records import EVENT_VARIABLES
 from hookd.runner.accounts import Account
 from hookd.runner.profile import Profile, SpawnError
 
 MAX_JOURNAL_VALUE = 1024  # bytes of a value that is repeated in the record of each output line
 
 _encoder = msgspec.json.Encoder()
-_JOURNAL = (
-    "JOB_ID", "EVENT", "PHASE", "PROFILE", "USER", "CLIENT_IP", "CLIENT_BUILD_NO", "FILE_COUNT",
-    "BYTE_COUNT",
-)  # fmt: skip
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -60,7 +57,7 @@ class Invocation:
                     f"an argument or variable of {len(text)} bytes is too long: it begins with "
                     f"{text[:40].decode(errors='replace')!r}; the kernel takes {template.MAX_WORD}"
                 )
-        fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in _JOURNAL}, **own}
+        fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in EVENT_VARIABLES}, **own}
         self.fields = Context(fields)
         short = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
         self.line_fields = self.fields if len(short) == len(fields) else Context(short)

@@ -11,12 +11,13 @@ from hookd.config import Config
 from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob, ShuttingDown
 from hookd.journal import Journal
 from hookd.model import INT_MAX, Event, Outcome, Phase
-from hookd.records import JOB_ENDED, JOB_LOST, JOB_STARTED
+from hookd.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED
 from hookd.server.books import Booked, Books, EndRequest, NewRun, Now, Plan
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
 from hookd.server.store import Store, settle
+from hookd.template import VARIABLES
 
 
 class Core:
@@ -103,17 +104,7 @@ def lose(books: Books, keys: Sequence[int], why: str, plan: Plan, now: Now) -> l
 
 def event_fields(event: Event) -> dict[str, str | int | None]:
     """Return the journal's fields of an event."""
-    return {
-        "HOOKD_JOB_ID": event.job_id,
-        "HOOKD_EVENT": "true" if event.phase is Phase.START else "false",
-        "HOOKD_PHASE": event.phase.value,
-        "HOOKD_PROFILE": event.profile,
-        "HOOKD_USER": event.user,
-        "HOOKD_CLIENT_IP": event.client_ip,
-        "HOOKD_CLIENT_BUILD_NO": event.client_build_no,
-        "HOOKD_FILE_COUNT": event.file_count,
-        "HOOKD_BYTE_COUNT": event.byte_count,
-    }
+    return {f"HOOKD_{name}": VARIABLES[name].text(event) for name in EVENT_VARIABLES}
 
 
 def clocks(boot_id: str) -> Now:

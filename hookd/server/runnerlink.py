@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from hookd.link import FrameReader, Message, encode
 
 RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
 CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
+
+SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+"""What the service manager says to us is not for a child to answer: see sd_notify(3)."""
 
 
 class RunnerLink(asyncio.Protocol):
@@ -97,6 +101,7 @@ class RunnerLink(asyncio.Protocol):
                 [*command, "--link-fd", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                env={k: v for k, v in os.environ.items() if k not in SERVICE_VARIABLES},
                 start_new_session=True,  # a Ctrl-C at the terminal is for the server to pass on
             )
         await self._loop.create_unix_connection(lambda: self, sock=ours)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What hookd has written to the journal since a moment."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from systemd import journal
+
+Record = dict[str, Any]
+
+
+class Records:
+    """The journal from now on; entries of earlier tests are not seen."""
+
+    def __init__(self) -> None:
+        subprocess.run(["journalctl", "--sync"], check=True)
+        reader = journal.Reader()
+        reader.seek_tail()
+        last = reader.get_previous()
+        self._cursor = last.get("__CURSOR")
+        reader.close()
+
+    def find(self, **fields: object) -> list[Record]:
+        """Return the records that have these values, oldest first."""
+        subprocess.run(["journalctl", "--sync"], check=True)
+        reader = journal.Reader(converters={name: str for name in ("HOOKD_LINE",)})
+        for name, value in fields.items():
+            reader.add_match(**{name: str(value)})
+        if self._cursor:
+            reader.seek_cursor(self._cursor)
+            found = [entry for entry in reader if entry["__CURSOR"] != self._cursor]
+        else:
+            found = list(reader)
+        reader.close()
+        return found
