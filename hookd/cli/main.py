@@ -14,7 +14,7 @@ import sys
 import click
 
 import hookd
-from hookd.cli.base import INTERRUPTED, Settings, common_options
+from hookd.cli.base import INTERRUPTED, REFUSED, Settings, common_options
 from hookd.cli.failure import report
 
 COMMANDS = {
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader has seen enough; without this, the flush at exit would complain of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = REFUSED  # as click ends when one of its own writes meets this
     except Exception as error:
         code = report(error, settings.json)
     sys.exit(code)

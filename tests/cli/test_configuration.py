@@ -32,7 +32,7 @@ def test_check_of_files_needs_no_daemon(tmp_path: Path) -> None:
 def test_check_looks_at_the_programs(tmp_path: Path) -> None:
     program = tmp_path / "hook.sh"
     (tmp_path / "h.toml").write_text(f'command = "{program}"\n')
-    assert "no such file" in hookctl("check", tmp_path / "h.toml").stderr
+    assert "does not exist" in hookctl("check", tmp_path / "h.toml").stderr
     program.write_text("#!/bin/sh\r\necho\r\n")
     program.chmod(0o755)
     assert "CR" in hookctl("check", tmp_path / "h.toml").stderr

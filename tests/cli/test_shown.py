@@ -160,7 +160,8 @@ def test_tables_fit_the_terminal(running: Daemon, columns: int) -> None:
     assert "\x1b[3" not in plain
 
 
-def test_a_reader_that_leaves_early_is_no_error(running: Daemon) -> None:
-    command = f"{HOOKCTL} --socket {running.socket} jobs | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+def test_a_reader_that_leaves_early_is_told_nothing(running: Daemon) -> None:
+    for words in ("jobs", "--help"):
+        command = f"{HOOKCTL} --socket {running.socket} {words} | true; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("1\n", "")
