@@ -368,6 +368,7 @@ def _answers(path: Path) -> bool:
 
 _UCRED = struct.Struct("iII")  # struct ucred, unix(7)
 _SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
+_MAX_OPTION = 1024  # bytes, so 256 groups: the most that Python's getsockopt asks for
 
 
 def _peer(sock: socket.socket) -> Peer:
@@ -375,7 +376,7 @@ def _peer(sock: socket.socket) -> Peer:
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     )
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 65536)
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
     except OSError:
         raw = b""
     groups = struct.unpack(f"{len(raw) // 4}I", raw)
