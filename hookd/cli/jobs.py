@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Any
 
 import click
 import msgspec
 
-from hookd import options
 from hookd.cli.base import DONE, Settings, command, note, print_json
 from hookd.cli.draw import paint, table
 from hookd.cli.submit import who_options
+from hookd.cli.when import past
 from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, safe, size, span
 from hookd.model import HookRun, Job, JobState, Outcome
 
@@ -31,23 +30,6 @@ class Page(msgspec.Struct, kw_only=True):
 
     jobs: list[Job]
     cursor: str | None = None
-
-
-def past(value: str) -> int:
-    """Return a moment as microseconds since 1970.
-
-    It is written `2026-01-31`, `"2026-01-31 18:00"`, or `2h` for two hours ago.
-    """
-    try:
-        return int(datetime.fromisoformat(value).timestamp() * 1_000_000)
-    except ValueError:
-        pass
-    try:
-        ago = options.time().parse(value)
-    except ValueError:
-        allowed = '2026-01-31, "2026-01-31 18:00", or 2h for two hours ago'
-        raise click.BadParameter(f"found {value!r}; allowed: {allowed}") from None
-    return int((time.time() - ago) * 1_000_000)
 
 
 @command()

@@ -19,6 +19,7 @@ from hookd.cli.records import (
     moment_of,
     open_reader,
 )
+from hookd.cli.when import past
 from hookd.cli.words import moment, safe
 
 STYLES = {3: "red", 4: "yellow", 5: "cyan"}
@@ -29,28 +30,28 @@ STYLES = {3: "red", 4: "yellow", 5: "cyan"}
 @click.argument("job_id", type=int, required=False)
 @click.option("--run", "run_id", type=int, metavar="ID", help="Only of this run of a hook.")
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on as records come.")
-@click.option(
-    "-n", "--lines", type=click.IntRange(0), help="So many of the last; 100, or all of a job."
-)
+@click.option("-n", "--lines", type=click.IntRange(0), help="So many of the last.")
+@click.option("--since", type=past, metavar="TIME", help="Nothing older, as in hookctl jobs.")
 def logs(
     settings: Settings,
     job_id: int | None,
     run_id: int | None,
     following: bool,
     lines: int | None,
+    since: int | None,
 ) -> int:
     """Show the records of hookd, or of one job.
 
-    They come from the journal, with each line that a hook has printed.
+    They come from the journal, with each line that a hook has printed: the last 100, or all that
+    an option or a job asks for.
     """
     if not has_journal():
         note("no journal on this machine: hookd's records are on its standard error")
         return REFUSED
-    narrow = job_id is not None or run_id is not None
-    if lines is None and not narrow:
+    if lines is None and job_id is run_id is since is None:
         lines = 100
     reader = open_reader(HOOKD_JOB_ID=job_id, HOOKD_RUN_ID=run_id)
-    found = last(reader, lines)
+    found = last(reader, lines, since or 0)
     for record in found:
         _print(record, settings.json)
     if following:

@@ -41,9 +41,8 @@ def output(run: HookRun, lines: int) -> list[str]:
     Its time tells it from a run of the same number that belongs to another hookd of this machine.
     """
     reader = _reader(MATCHES[1:], {"HOOKD_RUN_ID": run.run_id})
-    begun = run.started_usec or 0
     ended = (run.ended_usec or time.time_ns() // 1000) + LATE
-    found = [record for record in last(reader, lines) if begun <= moment_of(record) <= ended]
+    found = [r for r in last(reader, lines, run.started_usec or 0) if moment_of(r) <= ended]
     return [as_text(record.get("MESSAGE", "")) for record in found]
 
 
@@ -70,11 +69,16 @@ def _reader(matches: Sequence[str], fields: Mapping[str, int | None]) -> Reader:
     return reader
 
 
-def last(reader: Reader, lines: int | None) -> list[Record]:
-    """Return the last records, as many as wanted (None: all), the oldest first."""
+def last(reader: Reader, lines: int | None, since: int = 0) -> list[Record]:
+    """Return the last records, as many as wanted (None: all), the oldest first.
+
+    `since`, in microseconds since 1970, is where older ones begin, which are left out.
+    """
     reader.seek_tail()
     found: list[Record] = []
     while (lines is None or len(found) < lines) and (record := reader.get_previous()):
+        if moment_of(record) < since:
+            break
         found.append(record)
     return found[::-1]
 

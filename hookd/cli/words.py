@@ -19,12 +19,14 @@ def size(count: int | None) -> str:
     """Return bytes in the units of 1024 that the configuration has: 1536 is 1.5K."""
     if count is None:
         return "-"
-    number = float(count)
-    for unit in ("", "K", "M", "G", "T"):
-        if number < 1000 or unit == "T":
+    if count < 1000:
+        return f"{count}B"
+    number, unit = count / 1024, "K"
+    for larger in "MGT":
+        if number < 1000:
             break
-        number /= 1024
-    return f"{number:.3g}{unit}" if unit and number < 100 else f"{number:.0f}{unit}"
+        number, unit = number / 1024, larger
+    return f"{number:.3g}{unit}" if number < 100 else f"{number:.0f}{unit}"
 
 
 def span(usec: int | None) -> str:
@@ -65,7 +67,7 @@ def ended(run: HookRun) -> str:
         case Result.SIGNALLED:
             detail = run.signal
         case Result.TIMEOUT:
-            detail = f"after {span(run.duration_usec)}"
+            detail = None if run.reason else f"after {span(run.duration_usec)}"
         case Result.LIMIT:
             detail = run.limit
     words = [str(part) for part in (run.result.value, detail) if part]

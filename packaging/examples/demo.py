@@ -7,6 +7,7 @@ Run by `make demo`. Starts a daemon of its own, talks to it by hookctl, and take
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -130,14 +131,17 @@ def play(scratch: Path) -> None:
     show(scratch, "hooks")
 
 
-def show_records(scratch: Path, pid: int) -> None:
-    """Print the daemon's records: from its standard error, or the journal if that took them."""
+def show_records(scratch: Path) -> None:
+    """Print the daemon's records: from its standard error, where no journal took them."""
     title("The records")
     text = (scratch / "log").read_text()
-    if not text and shutil.which("journalctl"):
-        command = ["journalctl", "-q", "-o", "cat", "-t", "hookd", f"_PID={pid}"]
-        text = subprocess.run(command, capture_output=True, text=True).stdout
-    print(text, end="")
+    if "HOOKD_RUN_ID" not in text:
+        show(scratch, "logs", "--since", "30s")
+        return
+    for line in text.splitlines():
+        print(re.sub(r" \(HOOKD_.*\)$", "", line))
+    title("... one of them with all its fields")
+    print(next(line for line in text.splitlines() if "HOOKD_RESULT=timeout" in line))
 
 
 def main() -> None:
@@ -151,7 +155,7 @@ def main() -> None:
         finally:
             daemon.send_signal(signal.SIGTERM)
             status = daemon.wait()
-        show_records(scratch, daemon.pid)
+        show_records(scratch)
         title(f"hookd stopped, exit status {status}")
     finally:
         shutil.rmtree(scratch)

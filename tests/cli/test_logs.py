@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl logs, read from a real journal; `tests/run` brings one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.hookctl import HOOKCTL, hookctl
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+
+WHO = ("--profile", "Mail", "--user", "ann@example.com", "--client-ip", "10.0.0.7")
+
+
+@pytest.fixture
+def logged(daemon: Daemon) -> Daemon:
+    """Return a daemon whose records go to the journal; one hook of it fails and talks."""
+    if not Path("/run/systemd/journal/socket").exists():
+        assert not os.environ.get("CI"), "in CI there is a journal"
+        pytest.skip("no journal listens: start the tests with tests/run")
+    talks = daemon.script(
+        "talks", "echo first; printf 'evil \\033[31m\\n' >&2; echo last; exit 3\n"
+    )
+    daemon.hook("talks", f'command = "{talks}"\nphases = ["start"]\n')
+    daemon.start()
+    hookctl("--socket", daemon.socket, "start", *WHO, "--wait")
+    subprocess.run(["journalctl", "--sync"], check=True)
+    return daemon
+
+
+def run_id(daemon: Daemon) -> str:
+    """Return the ID of the only run."""
+    with daemon.client() as hookd:
+        return str(hookd.get_job(1).hooks[0].run_id)
+
+
+def lines(*arguments: str) -> list[str]:
+    """Return what hookctl logs prints, without the time."""
+    done = hookctl("logs", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line[len("2026-01-31 18:00:00 ") :] for line in done.stdout.splitlines()]
+
+
+def test_the_records_of_a_job_and_of_a_run(logged: Daemon) -> None:
+    found = lines("1", "--since", "1min")
+    begun = found.index(
+        "hookd: job 1 started: profile Mail, user ann@example.com, client 10.0.0.7"
+    )
+    told = found[begun:]
+    for line in ("talks| first", r"talks| evil \x1b[31m", "talks| last"):
+        assert line in told
+    assert any("failed with exit status 3" in line for line in told)
+    of_the_run = lines("--run", run_id(logged), "-n", "50")
+    assert "talks| first" in of_the_run
+    assert not any("job 1 started" in line for line in of_the_run)
+
+
+def test_lines_and_since_narrow_it(logged: Daemon) -> None:
+    assert len(lines("-n", "2")) == 2
+    assert any("is ready: 1 hook" in line for line in lines("--since", "1min"))
+    done = hookctl("logs", "--since", "2999-01-01")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("hookctl: no records found")
+
+
+def test_json_has_the_fields(logged: Daemon) -> None:
+    done = hookctl("--json", "logs", "--run", run_id(logged), "--since", "1min")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    ended = [record for record in records if record.get("HOOKD_RESULT")][-1]
+    assert ended["HOOKD_JOB_ID"] == "1"
+    assert (ended["HOOKD_HOOK"], ended["HOOKD_EXIT_STATUS"]) == ("talks", "3")
+    assert {r["MESSAGE"] for r in records if r.get("HOOKD_STREAM") == "stderr"} == {
+        "evil \\x1b[31m"
+    }
+    assert all(record["time_usec"] > 1_600_000_000_000_000 for record in records)
+
+
+def test_following_goes_on_over_a_rotation(logged: Daemon) -> None:
+    out = logged.directory / "followed"
+    with out.open("wb") as file:
+        command = [HOOKCTL, "logs", "-f", "-n", "1"]
+        follower = subprocess.Popen(command, stdout=file)
+    try:
+        eventually(lambda: out.read_text().count("\n") == 1)
+        hookctl("--socket", logged.socket, "start", *WHO, "--wait")
+        eventually(lambda: "job 2 started" in out.read_text())
+        subprocess.run(["journalctl", "--rotate"], check=True)
+        hookctl("--socket", logged.socket, "start", *WHO, "--wait")
+        eventually(lambda: "job 3 started" in out.read_text())
+        assert out.read_text().count("job 2 started") == 1
+    finally:
+        follower.terminate()
+        follower.wait()
+
+
+def test_the_life_of_a_job_ends_with_what_its_hooks_said(logged: Daemon) -> None:
+    life = hookctl("--socket", logged.socket, "job", "1").stdout.splitlines()
+    ended = next(n for n, line in enumerate(life) if "failed exit status 3" in line)
+    said = [line.strip() for line in life[ended + 1 : ended + 4]]
+    assert sorted(said) == sorted(["| first", "| evil \\x1b[31m", "| last"])
