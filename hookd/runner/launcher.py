@@ -2,9 +2,9 @@
 """The program that hooks are started from: one launcher for each run, none of hookd imported.
 
 The runner starts this file once (`python -I -S launcher.py`, a socket as descriptor 0): that
-process is the *nursery*. At the runner's word it forks *launchers*: each takes on the user of a
-hook, becomes the reaper of whatever its runs leave behind, and waits. The runner gives it limits
-from outside (nice, rlimits, a cgroup) and then orders, one run at a time; what it spawns has all
+process is the *nursery*. At the runner's word it forks *launchers*: the runner gives each its
+limits from outside (nice, rlimits, a cgroup), then it takes on the user of a hook and becomes the
+reaper of whatever its runs leave behind. Orders follow, one run at a time; what it spawns has all
 of that before its first instruction. So a run costs one vfork of a small process, there is no
 code between fork and exec, and every process of a run, escaped by setsid or a double fork or not,
 stays below its launcher: when wait4(2) says ECHILD, nothing of the run is left.
@@ -48,8 +48,9 @@ SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_RESTRICT_SELF = 444, 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_SCOPE_SIGNAL = 2
 LANDLOCK_ABI_WITH_SCOPES = 6  # Linux 6.12
-# all but those that cannot be set and the two that the C library keeps for itself
-DEFAULT_SIGNALS = [n for n in range(1, signal.NSIG) if n not in (9, 19, 32, 33)]
+POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, POSIX_SPAWN_SETSID = 0x04, 0x08, 0x80  # spawn.h
+SIGNALS = 1024  # bits of a sigset_t
+OPAQUE = 512  # bytes that hold a posix_spawnattr_t or posix_spawn_file_actions_t, both about 300
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -107,6 +108,7 @@ class Launcher:
         self.wake = wake
         self.cpu = 0
         self.peak = 0
+        self.attributes = spawn_attributes()
 
     def serve(self) -> None:
         """Take orders until the runner is gone."""
@@ -145,21 +147,20 @@ class Launcher:
 
     def execute(self, path: bytes, argv: list[bytes], env: list[bytes], fds: list[int]) -> int:
         """Spawn, in a session of its own, with default signals and these descriptors alone."""
-        try:
-            pid = os.posix_spawn(
-                path,
-                argv,
-                dict(text.split(b"=", 1) for text in env),
-                file_actions=[(os.POSIX_SPAWN_DUP2, fds[n], n) for n in range(3)],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=DEFAULT_SIGNALS,
-            )
-        except OSError as e:
-            self.report(NOT_SPAWNED, status=e.errno or 0)
+        actions = ctypes.create_string_buffer(OPAQUE)
+        _libc.posix_spawn_file_actions_init(actions)
+        for number, fd in enumerate(fds[:3]):
+            _libc.posix_spawn_file_actions_adddup2(actions, fd, number)
+        pid = ctypes.c_int()
+        error = _libc.posix_spawn(
+            ctypes.byref(pid), path, actions, self.attributes, strings(argv), strings(env)
+        )
+        _libc.posix_spawn_file_actions_destroy(actions)
+        if error:
+            self.report(NOT_SPAWNED, status=error)
             return 0
-        self.report(STARTED, pid)
-        return pid
+        self.report(STARTED, pid.value)
+        return pid.value
 
     def attend(self, main: int) -> bool:
         """Reap until nothing of the run is left; False when the runner died meanwhile."""
@@ -197,6 +198,26 @@ class Launcher:
                 status = code
 
 
+def spawn_attributes() -> ctypes.Array[ctypes.c_char]:
+    """Return the attributes of every spawn: a new session, no signal blocked, all at default.
+
+    posix_spawn(3) is called directly, because `os.posix_spawn` cannot name the two signals that
+    the C library keeps for itself, and would leave them ignored for the program to find.
+    """
+    attributes = ctypes.create_string_buffer(OPAQUE)
+    flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID
+    _libc.posix_spawnattr_init(attributes)
+    _libc.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
+    _libc.posix_spawnattr_setsigdefault(attributes, b"\xff" * (SIGNALS // 8))
+    _libc.posix_spawnattr_setsigmask(attributes, bytes(SIGNALS // 8))
+    return attributes
+
+
+def strings(texts: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """Return a vector of strings as execve(2) takes it, ended by a null pointer."""
+    return (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
+
+
 def kill_children() -> None:
     """Kill until none is left that may be killed; orphans of the killed come here in turn."""
     while pids := children():
@@ -213,12 +234,16 @@ def kill_children() -> None:
 
 
 def launch(sock: int, uid: int, gid: int, groups: list[int], confine: bool) -> None:
-    """Be a launcher from the fork to the exit."""
+    """Be a launcher from the fork to the exit.
+
+    The first packet says that the limits are set: that may need the privileges given up then.
+    """
     try:
         os.setsid()
-        become(uid, gid, groups, confine)
-        serve(sock)
-        kill_children()
+        if os.read(sock, 1):
+            become(uid, gid, groups, confine)
+            serve(sock)
+            kill_children()
         os._exit(0)
     except BaseException as e:  # the nursery's loop must never go on in here
         complain(e)

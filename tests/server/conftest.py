@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.records import Records
-from tests.support.runner import Runner
+from tests.support.runner_unit import RunnerUnit
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def records() -> Records:
 
 
 @pytest.fixture
-def runner(daemon: Daemon) -> Iterator[Runner]:
+def runner(daemon: Daemon) -> Iterator[RunnerUnit]:
     """Return a runner of its own process, not started yet, beside `daemon`."""
-    runner = Runner(daemon.directory)
+    runner = RunnerUnit(daemon.directory)
     yield runner
     if daemon.process is not None and daemon.process.poll() is None:
         assert daemon.stop() == 0, daemon.said()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import asyncvarlink
 import pytest
@@ -59,7 +59,7 @@ def test_a_oneway_call_has_no_answer(ready: Daemon) -> None:
 def test_more_tells_of_each_change(ready: Daemon) -> None:
     with Wire(ready.socket) as wire:
         wire.send("StartJob", JOB, more=True)
-        replies = []
+        replies: list[dict[str, Any]] = []
         while not replies or replies[-1].get("continues"):
             replies.append(wire.receive())
     states = [run["state"] for reply in replies for run in reply["parameters"]["hooks"]]
@@ -104,12 +104,14 @@ class _Ended(TypedDict):
 
 class _Jobs(asyncvarlink.VarlinkInterface, name="io.hookd.Jobs"):
     @asyncvarlink.varlinkmethod
-    def StartJob(  # noqa: N802
+    def StartJob(
         self, *, profile: str, user: str, client_ip: str, client_build_no: str
-    ) -> _Started: ...
+    ) -> _Started:
+        raise NotImplementedError
 
     @asyncvarlink.varlinkmethod
-    def EndJob(self, *, job_id: int, file_count: int, byte_count: int) -> _Ended: ...  # noqa: N802
+    def EndJob(self, *, job_id: int, file_count: int, byte_count: int) -> _Ended:
+        raise NotImplementedError
 
 
 def test_asyncvarlink(ready: Daemon) -> None:

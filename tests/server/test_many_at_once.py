@@ -28,7 +28,7 @@ def end_some(path: Path, jobs: list[int]) -> list[int]:
 def idle(path: Path) -> bool:
     with Wire(path) as wire:
         status = wire.status()
-    return status["running"] == status["waiting"] == 0
+    return bool(status["running"] == status["waiting"] == 0)
 
 
 def test_a_thousand_jobs_from_fifty_connections(daemon: Daemon, records: Records) -> None:
@@ -37,7 +37,7 @@ def test_a_thousand_jobs_from_fifty_connections(daemon: Daemon, records: Records
     each = JOBS // CONNECTIONS
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         batches = list(pool.map(lambda _: start_some(daemon.socket, each), range(CONNECTIONS)))
-        assert sorted(sum(batches, [])) == list(range(1, JOBS + 1))
+        assert sorted(job for batch in batches for job in batch) == list(range(1, JOBS + 1))
         assert all(batch == sorted(batch) for batch in batches)
         ended = list(pool.map(lambda batch: end_some(daemon.socket, batch), batches))
         assert ended == batches

@@ -98,7 +98,9 @@ def test_what_cannot_be_passed_on_is_refused(
         assert wire.start(wait=True)["job_id"] == 1
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:10.0.0.1"]
+)
 def test_addresses_that_are_taken(daemon: Daemon, told: Path, address: str) -> None:
     with Wire(daemon.socket) as wire:
         wire.start(client_ip=address, wait=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-from systemd import journal
+from systemd.journal import Reader
 
 Record = dict[str, Any]
 
@@ -16,7 +16,7 @@ class Records:
 
     def __init__(self) -> None:
         subprocess.run(["journalctl", "--sync"], check=True)
-        reader = journal.Reader()
+        reader = Reader()
         reader.seek_tail()
         last = reader.get_previous()
         self._cursor = last.get("__CURSOR")
@@ -25,7 +25,7 @@ class Records:
     def find(self, **fields: object) -> list[Record]:
         """Return the records that have these values, oldest first."""
         subprocess.run(["journalctl", "--sync"], check=True)
-        reader = journal.Reader(converters={name: str for name in ("HOOKD_LINE",)})
+        reader = Reader(converters=dict.fromkeys(("HOOKD_LINE",), str))
         for name, value in fields.items():
             reader.add_match(**{name: str(value)})
         if self._cursor:
