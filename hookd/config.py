@@ -196,8 +196,10 @@ def _toml(errors: list[str], source: Source) -> dict[str, Any]:
         return tomllib.loads(source.data.decode())
     except UnicodeDecodeError as e:
         errors.append(f"{source.path}: byte {e.start}: not UTF-8; allowed: TOML in UTF-8")
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
-        errors.append(f"{source.path}: not TOML: {e or 'nested too deeply'}")
+    except RecursionError:
+        errors.append(f"{source.path}: nested too deeply; allowed: tables of keys and values")
+    except ValueError as e:  # TOMLDecodeError, and Python's own for an integer without end
+        errors.append(f"{source.path}: not TOML: {e}")
     return {}
 
 
@@ -296,8 +298,9 @@ class _Hook:
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse combinations that cannot be meant."""
-        own = self.own
-        if values["command"] is None and "command" not in own.content:
+        own, defaults = self.own, self.defaults
+        given = "command" in own.content or (defaults and "command" in defaults.content)
+        if values["command"] is None and not given:
             own.error("command", "missing; allowed: an absolute program and its arguments")
         phases, match, retry = values["phases"], values["match"], values["retry"]
         if Phase.END not in phases:

@@ -23,7 +23,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def shown(value: object) -> str:
     """Return a TOML value as an error shows it: on one line, and not endless."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:  # TOML's dotted keys nest as deep as one likes
+        return "a value nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -55,7 +58,7 @@ _TIME_UNITS = {
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TIME = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+))+\s*", re.ASCII)
 _TIME_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.ASCII)
-_SIZE = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)", re.ASCII)
 _MAX_TIME = 100 * 366 * 86400.0  # seconds: longer is a slip of the keyboard
 
 
@@ -64,9 +67,9 @@ def time(least: float = 0.001, never: bool = False) -> Kind:
 
     The units are those of systemd.time(7) that an administrator uses.
     """
-    allowed = 'a time with a unit, such as "90s", "10min" or "1h 30min"'
-    if least > 0.001:
-        allowed += f", at least {least:g} s"
+    allowed = (
+        f'a time with a unit, such as "90s", "10min" or "1h 30min", from {least:g} s to 100 years'
+    )
     if never:
         allowed += ', or "never"'
 
@@ -89,15 +92,15 @@ def time(least: float = 0.001, never: bool = False) -> Kind:
 
 def size(least: int = 0) -> Kind:
     """Return the kind of a size, in bytes; K M G T are powers of 1024."""
-    allowed = 'a size such as "512M" (K, M, G, T of 1024) or a number of bytes'
-    if least:
-        allowed += f", at least {least}"
+    allowed = (
+        f'a size such as "512M" (K, M, G, T of 1024) or a number of bytes, from {least} to 2^63-1'
+    )
 
     def parse(value: Any) -> int:
         if isinstance(value, int) and not isinstance(value, bool):
             number = value
         elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-            number = int(match[1][:20]) * _SIZE_UNITS[match[2]]
+            number = int(match[1]) * _SIZE_UNITS[match[2]]
         else:
             raise refuse(value, allowed)
         if not least <= number <= INT_MAX:
@@ -221,8 +224,8 @@ _ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def _parse_environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise refuse(value, ENVIRONMENT.allowed)
+    if not isinstance(value, dict):  # which may be a secret in the wrong place
+        raise ValueError(f"found no table; allowed: {ENVIRONMENT.allowed}")
     for key, val in value.items():
         if not _ENVIRONMENT_KEY.fullmatch(key) or key.startswith("HOOKD_"):
             raise ValueError(f"found the name {shown(key)}; allowed: {ENVIRONMENT.allowed}")
