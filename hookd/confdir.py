@@ -7,6 +7,7 @@ Files only; what they mean is `hookd.config`'s.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -19,8 +20,7 @@ VENDOR_HOOKS = Path("/usr/lib/hookd/hooks.d")
 MAX_FILE = 1024 * 1024  # bytes: a larger file is no configuration
 
 # What editors and package managers leave behind; see dpkg(1), rpm(8) and the editors' manuals.
-LEFTOVERS = ("~", ".swp", ".rpmsave", ".rpmnew", ".rpmorig")
-LEFTOVER_INFIXES = (".dpkg-", ".ucf-")
+LEFTOVER = re.compile(r".*(~|\.swp|\.rpm(save|new|orig)|\.(dpkg|ucf)-[a-z]+)", re.DOTALL)
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -125,7 +125,7 @@ def _hook_files(directory: Path, errors: list[str], notes: list[str]) -> dict[st
     found = {}
     for name in names:
         path = directory / name
-        if name.startswith(".") or _is_leftover(name):
+        if name.startswith(".") or LEFTOVER.fullmatch(name):
             notes.append(f"{path}: ignored: left by an editor or a package manager")
         elif not name.endswith(".toml"):
             notes.append(f"{path}: ignored: its name does not end in .toml")
@@ -138,7 +138,3 @@ def _hook_files(directory: Path, errors: list[str], notes: list[str]) -> dict[st
 
 def _bad_name(path: Path) -> str:
     return f"{path}: found the hook name {path.stem!r}; allowed: {HOOK_NAME_ALLOWED}"
-
-
-def _is_leftover(name: str) -> bool:
-    return name.endswith(LEFTOVERS) or any(infix in name for infix in LEFTOVER_INFIXES)
