@@ -134,7 +134,10 @@ class FrameReader:
             end = at + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            messages += _decoder.decode(memoryview(self._buffer)[at + _LENGTH.size : end])
+            try:
+                messages += _decoder.decode(memoryview(self._buffer)[at + _LENGTH.size : end])
+            except RecursionError:
+                raise ValueError("a message nested too deeply") from None
             at = end
         if at:
             del self._buffer[:at]
