@@ -25,6 +25,7 @@ COMMANDS = {
     "jobs": "jobs",
     "job": "jobs",
     "logs": "logs",
+    "watch": "watch",
     "hooks": "status",
     "why": "why",
     "cancel": "control",

@@ -54,11 +54,15 @@ class Hook(msgspec.Struct, kw_only=True):
     last: HookRun | None = None
 
 
-class _StatusReply(msgspec.Struct):
+class StatusReply(msgspec.Struct):
+    """What GetStatus answers."""
+
     status: Status
 
 
-class _HooksReply(msgspec.Struct):
+class HooksReply(msgspec.Struct):
+    """What ListHooks answers."""
+
     hooks: list[Hook]
 
 
@@ -69,7 +73,7 @@ def status(settings: Settings) -> int:
     Exits with 1 where something is wrong, with 3 where no hookd answers.
     """
     with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.GetStatus", {}, _StatusReply, repeat=True).status
+        found = hookd.call("io.hookd.Manager.GetStatus", {}, StatusReply, repeat=True).status
     if settings.json:
         print_json(found)
     else:
@@ -106,7 +110,7 @@ def hooks(settings: Settings) -> int:
     In the order in which they start.
     """
     with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.ListHooks", {}, _HooksReply, repeat=True).hooks
+        found = hookd.call("io.hookd.Manager.ListHooks", {}, HooksReply, repeat=True).hooks
     if settings.json:
         print_json(found)
         return DONE

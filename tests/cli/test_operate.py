@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What an operator does about hooks: watch, why, cancel, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import termios
+
+import pytest
+
+from hookd.model import Result, RunState
+from tests.cli.hookctl import HOOKCTL, hookctl
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+
+WHO = ("--profile", "[bold]Mail", "--user", "ann@example.com", "--client-ip", "10.0.0.7")
+
+
+@pytest.fixture
+def stuck(daemon: Daemon) -> Daemon:
+    """Return a daemon with one job: a hook of it hangs, one has run, one does not match."""
+    (daemon.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    daemon.hook(
+        "hangs", 'command = "/bin/sleep 60"\nphases = ["start"]\n[limits]\ntimeout = "50s"\n'
+    )
+    daemon.hook("quick", 'command = "/bin/true"\n')
+    daemon.hook("other", 'command = "/bin/true"\n[match]\nprofile = ["Photos"]\n')
+    daemon.start()
+    hookctl("--socket", daemon.socket, "start", *WHO)
+    with daemon.client() as hookd:
+        eventually(
+            lambda: {run.state.value for run in hookd.get_job(1).hooks} == {"running", "ended"}
+        )
+    return daemon
+
+
+def test_why_names_the_rule(stuck: Daemon) -> None:
+    done = hookctl("--socket", stuck.socket, "why", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    heading, *rows = (re.split(r"  +", line) for line in done.stdout.splitlines())
+    assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON"]
+    start = {row[0]: row[2:4] for row in rows if row[1] == "start"}
+    assert start["hangs"][0] == start["quick"][0] == "yes"
+    assert start["other"] == ["no", "match.profile"]
+    found = json.loads(hookctl("--socket", stuck.socket, "--json", "why", "1").stdout)
+    assert {one["hook"] for one in found} == {"hangs", "quick", "other"}
+    assert hookctl("--socket", stuck.socket, "why", "99").returncode == 1
+
+
+@pytest.mark.parametrize("by_run", [False, True])
+def test_cancel_ends_what_hangs(stuck: Daemon, by_run: bool) -> None:
+    with stuck.client() as hookd:
+        hangs = next(run for run in hookd.get_job(1).hooks if run.hook == "hangs")
+        named = ("--run", str(hangs.run_id)) if by_run else ("1",)
+        done = hookctl("--socket", stuck.socket, "cancel", *named)
+        assert (done.returncode, done.stdout) == (0, f"cancelled: run {hangs.run_id}\n")
+        runs = eventually(
+            lambda: [
+                run
+                for run in hookd.get_job(1).hooks
+                if run.hook == "hangs" and run.state is RunState.ENDED
+            ]
+        )
+    assert runs[0].result is Result.CANCELLED
+    again = hookctl("--socket", stuck.socket, "cancel", "1")
+    assert (again.returncode, again.stdout) == (0, "nothing of it waits or runs\n")
+    assert hookctl("--socket", stuck.socket, "cancel").returncode == 2
+    unknown = hookctl("--socket", stuck.socket, "cancel", "--run", "999")
+    assert unknown.returncode == 1
+    assert "run 999 is neither waiting nor running" in unknown.stderr
+
+
+def test_resume_of_no_hook_is_refused(stuck: Daemon) -> None:
+    done = hookctl("--socket", stuck.socket, "resume", "nothing")
+    assert done.returncode == 1
+    assert done.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
+    assert hookctl("--socket", stuck.socket, "resume", "quick").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_shows_what_runs_and_leaves_the_terminal_as_it_was(
+    stuck: Daemon, number: signal.Signals
+) -> None:
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    command = [HOOKCTL, "--socket", str(stuck.socket), "watch", "--interval", "0.1"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    watch = subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment)
+    screen = b""
+    while screen.count(b"hangs") < 3:
+        screen += os.read(ours, 65536)
+    watch.send_signal(number)
+    while b"\x1b[?1049l" not in screen:
+        screen += os.read(ours, 65536)
+    assert watch.wait(30) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(theirs)
+    os.close(ours)
+    bare = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.decode())
+    assert re.search(r"hangs +start +1 +\[bold\]Mail .* 50s", bare)
+    assert re.search(r"quick +start +1 +\[bold\]Mail +success", bare)
+    assert "running 1 of 64" in bare
+    assert screen.rindex(b"\x1b[?25h") > screen.index(b"\x1b[?25l"), "the cursor is shown again"
+
+
+def test_watch_wants_a_terminal(stuck: Daemon) -> None:
+    done = hookctl("--socket", stuck.socket, "watch")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "watch draws on a terminal" in done.stderr
