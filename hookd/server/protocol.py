@@ -136,6 +136,38 @@ class Resume(Parameters, frozen=True, kw_only=True):
     hook: str
 
 
+class Subscribe(Parameters, frozen=True, kw_only=True):
+    """`io.hookd.Manager.Subscribe`: to be called with `more`."""
+
+    since: int | None = None
+
+
+class TestHook(Parameters, frozen=True, kw_only=True):
+    """`io.hookd.Manager.TestHook`; what is not given has a value that suits a test."""
+
+    hook: str
+    phase: Phase
+    profile: str = "test"
+    user: str = ""
+    client_ip: str = "127.0.0.1"
+    client_build_no: str = ""
+    attributes: dict[str, str] | None = None
+    file_count: int = 0
+    byte_count: int = 0
+    outcome: Outcome | None = None
+    dry_run: bool | None = None
+
+
+class Replay(Parameters, frozen=True, kw_only=True):
+    """`io.hookd.Manager.Replay`."""
+
+    job_id: int
+
+
+class GetMetrics(Parameters, frozen=True, kw_only=True):
+    """`io.hookd.Manager.GetMetrics`."""
+
+
 METHODS: dict[str, type[Parameters]] = {
     "org.varlink.service.GetInfo": GetInfo,
     "org.varlink.service.GetInterfaceDescription": GetInterfaceDescription,
@@ -150,6 +182,10 @@ METHODS: dict[str, type[Parameters]] = {
     "io.hookd.Manager.Cancel": Cancel,
     "io.hookd.Manager.Explain": Explain,
     "io.hookd.Manager.Resume": Resume,
+    "io.hookd.Manager.Subscribe": Subscribe,
+    "io.hookd.Manager.TestHook": TestHook,
+    "io.hookd.Manager.Replay": Replay,
+    "io.hookd.Manager.GetMetrics": GetMetrics,
 }
 
 
@@ -264,10 +300,10 @@ def decode_parameters(call: Call) -> Parameters:
 
 
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
-_WRONG = re.compile(r"(.*) - at `\$\.([A-Za-z0-9_]+)(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WRONG = re.compile(r"(.*) - at `\$\.([A-Za-z0-9_]+)(.*)`", re.DOTALL)
 _EXPECTED = re.compile(r"Expected `(.*)`, got `(.*)`")
-_ENUM = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
+_ENUM = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _WORDS = {
     "str": "a string",
     "int": "a whole number",
@@ -283,7 +319,7 @@ def _invalid(message: str, method: str) -> HookdError:
     if match := _UNKNOWN.fullmatch(message):
         known = " ".join(METHODS[method].__struct_fields__)
         return InvalidParameter(
-            match[1], f"found an unknown parameter; allowed: {known or 'no parameter'}"
+            _brief(match[1]), f"found an unknown parameter; allowed: {known or 'no parameter'}"
         )
     match = _WRONG.fullmatch(message)
     if match is None:
@@ -296,8 +332,12 @@ def _invalid(message: str, method: str) -> HookdError:
         return InvalidParameter(name, f"found {expected[2]}; allowed: {allowed}")
     if enum := _ENUM.fullmatch(what):
         words: list[str] = [str(o) for o in (Outcome if name == "outcome" else JobState)]
-        return InvalidParameter(name, f"found {enum[1]!r}; allowed: {' '.join(words)}")
+        return InvalidParameter(name, f"found {_brief(enum[1])}; allowed: {' '.join(words)}")
     return InvalidParameter(name, f"{what}; allowed: a whole number from 0 to 2^63-1")
+
+
+def _brief(found: str) -> str:
+    return found if len(found) <= 60 else found[:57] + "..."
 
 
 def encode_reply(parameters: Any, continues: bool = False) -> bytes:
