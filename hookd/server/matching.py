@@ -36,6 +36,8 @@ def explain(hook: Hook, event: Event) -> Verdict:
         return Verdict(False, rule, f"runs at {' and '.join(hook.phases)} only")
     if rule:
         key = rule.removeprefix("match.")
+        if key in _AT_END and event.phase is Phase.START:
+            return Verdict(False, rule, "is known only when a job ends")
         return Verdict(False, rule, f"the job's {_NAMES[key]} is {_VALUES[key](event)!r}")
     given = [key for key in _RULES if getattr(hook.match, key) is not None]
     if not given:
@@ -94,6 +96,8 @@ _VALUES: dict[str, Callable[[Event], object]] = {
     "outcome": lambda e: str(e.outcome) if e.outcome else None,
     "min_bytes": lambda e: e.byte_count,
 }
+
+_AT_END = ("outcome", "min_bytes")
 
 _NAMES = {
     "profile": "profile",
