@@ -8,6 +8,7 @@ anything else.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from importlib import resources
 from typing import Any
 
@@ -20,7 +21,7 @@ from hookd.errors import (
     MethodNotFound,
     ProtocolError,
 )
-from hookd.model import HookRun, Job, JobState, Outcome
+from hookd.model import HookRun, Job, JobState, Outcome, Phase
 
 MAX_MESSAGE = 1024 * 1024
 """Bytes of one message without its NUL: three fields of 120,000 and attributes fit many times."""
@@ -143,17 +144,17 @@ class Subscribe(Parameters, frozen=True, kw_only=True):
 
 
 class TestHook(Parameters, frozen=True, kw_only=True):
-    """`io.hookd.Manager.TestHook`; what is not given has a value that suits a test."""
+    """`io.hookd.Manager.TestHook`; what is not given gets a value that suits a test."""
 
     hook: str
     phase: Phase
-    profile: str = "test"
-    user: str = ""
-    client_ip: str = "127.0.0.1"
-    client_build_no: str = ""
+    profile: str | None = None
+    user: str | None = None
+    client_ip: str | None = None
+    client_build_no: str | None = None
     attributes: dict[str, str] | None = None
-    file_count: int = 0
-    byte_count: int = 0
+    file_count: int | None = None
+    byte_count: int | None = None
     outcome: Outcome | None = None
     dry_run: bool | None = None
 
@@ -304,6 +305,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _WRONG = re.compile(r"(.*) - at `\$\.([A-Za-z0-9_]+)(.*)`", re.DOTALL)
 _EXPECTED = re.compile(r"Expected `(.*)`, got `(.*)`")
 _ENUM = re.compile(r"Invalid enum value (.*)", re.DOTALL)
+_ENUMS: dict[str, type[StrEnum]] = {"outcome": Outcome, "state": JobState, "phase": Phase}
 _WORDS = {
     "str": "a string",
     "int": "a whole number",
@@ -331,8 +333,9 @@ def _invalid(message: str, method: str) -> HookdError:
         )
         return InvalidParameter(name, f"found {expected[2]}; allowed: {allowed}")
     if enum := _ENUM.fullmatch(what):
-        words: list[str] = [str(o) for o in (Outcome if name == "outcome" else JobState)]
-        return InvalidParameter(name, f"found {_brief(enum[1])}; allowed: {' '.join(words)}")
+        return InvalidParameter(
+            name, f"found {_brief(enum[1])}; allowed: {' '.join(_ENUMS[name])}"
+        )
     return InvalidParameter(name, f"{what}; allowed: a whole number from 0 to 2^63-1")
 
 

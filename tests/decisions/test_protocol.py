@@ -274,6 +274,16 @@ def test_other_unknown_words_name_theirs() -> None:
         decoded(call("io.hookd.Manager.Reload", {"x": 1}))
     with pytest.raises(InvalidParameter, match="found 'x'; allowed: running ended refused"):
         decoded(call("io.hookd.Manager.ListJobs", {"state": "x"}))
+    with pytest.raises(InvalidParameter, match="phase: found 'x'; allowed: start end"):
+        decoded(call("io.hookd.Manager.TestHook", {"hook": "h", "phase": "x"}))
+
+
+def test_every_parameter_of_an_enumeration_has_its_words() -> None:
+    for method, form in METHODS.items():
+        for field in form.__struct_fields__:
+            odd = {"hook": "h", "phase": "start", **START, **END, field: "x"}
+            known = {k: v for k, v in odd.items() if k in form.__struct_fields__}
+            a_call_or_our_error(call(method, known))
 
 
 @pytest.mark.parametrize("text", [b'"\xff"', b'"\\ud800"', b'"\\x"', b"nope", b'"\x01"'])
