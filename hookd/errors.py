@@ -227,6 +227,34 @@ class NoSuchRun(HookdError):
         return {"run_id": self.run_id}
 
 
+class TooSlow(HookdError):
+    """A subscriber fell behind what is remembered; subscribe again from `seq` or from now."""
+
+    code = "io.hookd.Manager.TooSlow"
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"fell behind: notices after {seq} are forgotten in part")
+        self.seq = seq
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the number of the last notice that was sent."""
+        return {"seq": self.seq}
+
+
+class TooManySubscribers(HookdError):
+    """All places for subscribers are taken."""
+
+    code = "io.hookd.Manager.TooManySubscribers"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} subscribers are connected, and no more are allowed")
+        self.limit = limit
+
+    def parameters(self) -> dict[str, Any]:
+        """Return how many there may be."""
+        return {"limit": self.limit}
+
+
 class RunnerUnavailable(HookdError):
     """The runner cannot be asked just now; what waits is kept."""
 

@@ -95,8 +95,29 @@ class Started(_Message, frozen=True, tag=True, array_like=True):
     started_usec: int
 
 
+class Output(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: a line that a test's hook has printed; others go to the journal alone."""
+
+    run_id: int
+    stream: str
+    text: str
+
+
+class Ask(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: of which run is this process? Answered by `Belongs`."""
+
+    pid: int
+
+
+class Belongs(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: the process belongs to this run, to none where that is None."""
+
+    pid: int
+    run_id: int | None
+
+
 Message = (
-    Start | Cancel | Settled | Reload | Welcome | Loaded | Started | Ended
+    Start | Cancel | Settled | Reload | Welcome | Loaded | Started | Output | Ended | Ask | Belongs
 )  # Running only inside Welcome
 
 _encoder = msgspec.msgpack.Encoder()

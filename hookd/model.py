@@ -169,4 +169,5 @@ class Job(msgspec.Struct, kw_only=True):
     end_request_id: str | None
     started_usec: int
     ended_usec: int | None
+    test: bool
     hooks: list[HookRun]

@@ -119,12 +119,17 @@ def check_end(call: EndJob) -> Outcome:
     if call.job_id is not None:
         check_job_id(call.job_id)
     _id("server_job_id", call.server_job_id)
-    _count("file_count", call.file_count)
-    _count("byte_count", call.byte_count)
+    check_counts(call.file_count, call.byte_count)
     _id("request_id", call.request_id)
     if call.message is not None:
         _string("message", call.message)
     return call.outcome or Outcome.UNKNOWN
+
+
+def check_counts(file_count: int, byte_count: int) -> None:
+    """Raise InvalidParameter unless these can be the counts of a job."""
+    _count("file_count", file_count)
+    _count("byte_count", byte_count)
 
 
 def check_job_id(job_id: int) -> None:

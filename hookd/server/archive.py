@@ -19,7 +19,7 @@ MAX_PAGE_BYTES = 1024 * 1024  # a page of jobs with the longest fields ends here
 _COLUMNS = (  # in the order of the fields of Job, after the key
     "key, job_id, state, profile, user, client_ip, client_build_no, server_job_id, request_id,"
     " attributes, tie, allowed, reason, file_count, byte_count, outcome, message, end_request_id,"
-    " started_usec, ended_usec"
+    " started_usec, ended_usec, test"
 )
 
 
@@ -110,6 +110,6 @@ def _job(row: Sequence[Any], hooks: list[HookRun]) -> Job:
     values["state"] = JobState(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     values["attributes"] = msgspec.json.decode(values["attributes"], type=dict[str, str])
-    for name in ("tie", "allowed"):
+    for name in ("tie", "allowed", "test"):
         values[name] = bool(values[name])
     return Job(**values, hooks=hooks)

@@ -21,7 +21,17 @@ from hookd.errors import (
     RequestIdConflict,
 )
 from hookd.link import Start
-from hookd.model import Event, HookRun, JobState, Outcome, Phase, Receipt, Result, RunState
+from hookd.model import (
+    INT_MAX,
+    Event,
+    HookRun,
+    JobState,
+    Outcome,
+    Phase,
+    Receipt,
+    Result,
+    RunState,
+)
 from hookd.server.lifecycle import Stored
 
 RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
@@ -56,6 +66,7 @@ class Booked(msgspec.Struct, kw_only=True):
     allowed: bool = True
     reason: str | None = None
     tie: bool = False
+    replay: bool = False
     runs: list[tuple[HookRun, str]] = []
 
 
@@ -107,6 +118,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     job_id: int
     key: str
     refused: bool
+    replay: bool
     stored: Stored
     runner: str | None
     due_usec: int | None
@@ -212,6 +224,37 @@ class Books:
             runs=self._runs(row.key, Phase.END, runs),
         )
 
+    def replay(self, job_id: int, plan: Plan, room: int) -> list[Booked]:
+        """Write new runs for the events that a job has had, as the next attempts.
+
+        Raises NoSuchJob or QueueFull, having written nothing.
+        """
+        row = self._find(EndRequest(job_id=job_id, outcome=Outcome.UNKNOWN))
+        phases = [Phase.START] if row.outcome is None else [Phase.START, Phase.END]
+        planned = [(row.event(phase), plan(row.event(phase))) for phase in phases]
+        self._claim(sum(len(runs) for _, runs in planned), room)
+        return [
+            Booked(
+                job=row.key,
+                event=event,
+                replay=True,
+                runs=self._runs(row.key, event.phase, runs, replay=True),
+            )
+            for event, runs in planned
+        ]
+
+    def test(self, event: Event, run: NewRun, uid: int, now: Now) -> Booked:
+        """Write a job that is none, for one run of a hook that an operator wants to see."""
+        start = StartRequest(event=event, request_id=None, tie=False, uid=uid)
+        booked = self.start_job(start, lambda _: [], INT_MAX, now)
+        self._execute(
+            "UPDATE jobs SET test = 1, state = 'ended', file_count = ?, byte_count = ?,"
+            " outcome = ?, ended_usec = ?, duration_usec = 0 WHERE key = ?",
+            (event.file_count, event.byte_count, event.outcome, now.usec, booked.job),
+        )
+        runs = self._runs(booked.job, event.phase, [run], replay=True)
+        return Booked(job=booked.job, event=booked.event, replay=True, runs=runs)
+
     def hand_over(self, run_ids: Sequence[int], runner: str) -> list[Start]:
         """Write that these runs are this runner's from now on; return what it is to be told."""
         starts = []
@@ -292,18 +335,19 @@ class Books:
         and is not kept.
         """
         rows = self.connection.execute(
-            "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec FROM runs"
+            "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec, replay FROM runs"
             " WHERE state <> 'ended' ORDER BY run_id"
         ).fetchall()
         found = []
-        for run_id, job_key, phase, hook, attempt, state, runner, due_usec in rows:
+        for run_id, job_key, phase, hook, attempt, state, runner, due_usec, replay in rows:
             job = self._job(job_key)
             open_run = OpenRun(
                 run=new_run(run_id, hook, Phase(phase), attempt),
                 job=job_key,
                 job_id=job.job_id,
                 key=overlap_key(hook, job.event(Phase(phase))),
-                refused=not job.allowed,
+                refused=not job.allowed and not replay,
+                replay=bool(replay),
                 stored=Stored(state),
                 runner=runner,
                 due_usec=due_usec,
@@ -363,17 +407,27 @@ class Books:
             (job, phase.value, request_id, digest, now.usec),
         )
 
-    def _runs(self, job: int, phase: Phase, runs: Sequence[NewRun]) -> list[tuple[HookRun, str]]:
+    def _runs(
+        self, job: int, phase: Phase, runs: Sequence[NewRun], replay: bool = False
+    ) -> list[tuple[HookRun, str]]:
         written = []
         for new in runs:
+            attempt = self._next_attempt(job, phase, new.hook) if replay else 1
             run_id = self._insert(
-                "INSERT INTO runs (job, phase, hook, attempt, state)"
-                " VALUES (?, ?, ?, 1, 'waiting')",
-                (job, phase.value, new.hook),
+                "INSERT INTO runs (job, phase, hook, attempt, state, replay)"
+                " VALUES (?, ?, ?, ?, 'waiting', ?)",
+                (job, phase.value, new.hook, attempt, replay),
             )
-            written.append((new_run(run_id, new.hook, phase, 1), new.key))
+            written.append((new_run(run_id, new.hook, phase, attempt), new.key))
         self.queued += len(written)
         return written
+
+    def _next_attempt(self, job: int, phase: Phase, hook: str) -> int:
+        row = self.connection.execute(
+            "SELECT max(attempt) FROM runs WHERE job = ? AND phase = ? AND hook = ?",
+            (job, phase.value, hook),
+        ).fetchone()
+        return int(row[0] or 0) + 1
 
     def _booked(self, job: int, phase: Phase) -> Booked:
         row = self._job(job)
@@ -429,11 +483,11 @@ class Books:
 
     def _finish(self, finish: Finish, now: Now) -> Finished:
         row = self.connection.execute(
-            "SELECT job, phase, hook, attempt, state FROM runs WHERE run_id = ?", (finish.run_id,)
+            "SELECT job, phase, hook, state, replay FROM runs WHERE run_id = ?", (finish.run_id,)
         ).fetchone()
-        if row is None or row[4] == Stored.ENDED:
+        if row is None or row[3] == Stored.ENDED:
             return Finished(finish.run_id, False, None)
-        job, phase, hook, attempt, state = row
+        job, phase, hook, state, replay = row
         receipt = finish.receipt
         self._execute(
             _FINISH,
@@ -454,13 +508,14 @@ class Books:
             )
         retry = None
         if finish.retry_due_usec is not None:
+            attempt = self._next_attempt(job, Phase(phase), hook)
             run_id = self._insert(
-                "INSERT INTO runs (job, phase, hook, attempt, state, due_usec)"
-                " VALUES (?, ?, ?, ?, 'waiting', ?)",
-                (job, phase, hook, attempt + 1, finish.retry_due_usec),
+                "INSERT INTO runs (job, phase, hook, attempt, state, replay, due_usec)"
+                " VALUES (?, ?, ?, ?, 'waiting', ?, ?)",
+                (job, phase, hook, attempt, replay, finish.retry_due_usec),
             )
             self.queued += 1
-            retry = new_run(run_id, hook, Phase(phase), attempt + 1)
+            retry = new_run(run_id, hook, Phase(phase), attempt)
         return Finished(finish.run_id, True, retry)
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> int:
@@ -494,6 +549,7 @@ class _JobRow(msgspec.Struct, frozen=True):
     message: str | None
     started_usec: int
     duration_usec: int | None
+    test: bool
     boot_id: str
     boottime_usec: int
 
@@ -508,6 +564,7 @@ class _JobRow(msgspec.Struct, frozen=True):
             "client_build_no": self.client_build_no,
             "server_job_id": self.server_job_id,
             "attributes": msgspec.json.decode(self.attributes, type=dict[str, str]),
+            "test": bool(self.test),
         }
         if phase is Phase.START:
             return Event(**common)  # type: ignore[arg-type]

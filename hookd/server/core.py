@@ -37,6 +37,7 @@ class Core:
         self.journal = journal
         self.now = now
         self.job_started: Callable[[], None] = lambda: None
+        self.observe: Callable[[Event], None] = lambda _: None
 
     async def book(self, act: Callable[[Books], Booked]) -> tuple[Booked, LiveEvent | None]:
         """Write an event and set its runs going; return once it is on disk.
@@ -60,8 +61,9 @@ class Core:
 
     def booked(self, booked: Booked) -> LiveEvent | None:
         """Say in the journal that an event was written, and set its runs going."""
-        if not booked.duplicate:
+        if not booked.duplicate and not booked.replay:
             self._say(booked)
+            self.observe(booked.event)
             if booked.event.phase is Phase.START:
                 self.job_started()
         return self.dispatcher.adopt(booked)

@@ -26,6 +26,7 @@ from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailu
 from hookd.journal import Journal
 from hookd.link import Loaded as RunnerLoaded
 from hookd.link import Message, Reload, Welcome
+from hookd.model import Event, HookRun
 from hookd.records import (
     CONFIG_LOADED,
     CONFIG_NOTE,
@@ -43,9 +44,11 @@ from hookd.server import protocol
 from hookd.server.admission import Gatekeeper, Peer, Principals
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
+from hookd.server.feed import Feed
 from hookd.server.jobs import Jobs
 from hookd.server.listener import Listener, Session
 from hookd.server.manager import Health, Manager
+from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.service import Service
@@ -90,6 +93,10 @@ class Daemon:
         self._core = Core(loaded.config, self._store, dispatcher, self._journal, now)
         self._upkeep = Upkeep(self._core)
         self._core.job_started = self._upkeep.job_started
+        self._feed = Feed(self._started_usec)
+        self._metrics = Metrics()
+        self._core.observe = self._observe_job
+        dispatcher.observe = self._observe_run
         self._listener = Listener(self._handle, self._report_closed, self._on_session_lost)
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
@@ -102,7 +109,7 @@ class Daemon:
 
     def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
         jobs = Jobs(self._core, self._upkeep.tie_broken)
-        manager = Manager(self._core, self._health, self.reload)
+        manager = Manager(self._core, self._health, self.reload, self._feed, self._metrics)
         return {
             protocol.StartJob: jobs.start_job,
             protocol.EndJob: jobs.end_job,
@@ -115,6 +122,10 @@ class Daemon:
             protocol.Reload: manager.reload,
             protocol.Cancel: manager.cancel,
             protocol.Resume: manager.resume,
+            protocol.Subscribe: manager.subscribe,
+            protocol.TestHook: manager.test_hook,
+            protocol.Replay: manager.replay,
+            protocol.GetMetrics: manager.get_metrics,
             protocol.GetInfo: _get_info,
             protocol.GetInterfaceDescription: _get_description,
         }
@@ -147,6 +158,7 @@ class Daemon:
         self._service.stopping("finishing: what was accepted is safe")
         self._listener.stop_accepting()
         self._core.dispatcher.abandon()
+        self._feed.close()
         await self._upkeep.close()
         await self._listener.close(ANSWERS_SEC)
         await self._drain()
@@ -355,6 +367,14 @@ class Daemon:
             f"{len(self._core.config.hooks)} hooks; {schedule.running} running, "
             f"{schedule.waiting} waiting"
         )
+
+    def _observe_job(self, event: Event) -> None:
+        self._metrics.job(event)
+        self._feed.job(event, time.time_ns() // 1000)
+
+    def _observe_run(self, job_id: int, run: HookRun) -> None:
+        self._metrics.run(run)
+        self._feed.run(job_id, run, time.time_ns() // 1000)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -15,7 +15,18 @@ from collections.abc import Callable, Iterable
 from hookd.config import Config, Hook
 from hookd.errors import HookdError
 from hookd.journal import Journal
-from hookd.link import Cancel, Ended, Message, Settled, Start, Started, Welcome
+from hookd.link import (
+    Ask,
+    Belongs,
+    Cancel,
+    Ended,
+    Message,
+    Output,
+    Settled,
+    Start,
+    Started,
+    Welcome,
+)
 from hookd.model import FAILURES, Event, HookRun, Job, Phase, Receipt, Result, RunState
 from hookd.records import (
     BOOKS_RESTORED,
@@ -41,6 +52,7 @@ from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Decision, Drop, Schedule, Ticket, hook_ticket
 from hookd.server.store import Store
 
+ASK_SEC = 2.0  # for the runner to say whose a process is
 SAVE_AGAIN_SEC = 1.0  # between attempts to write results while the disk does not take them
 
 
@@ -61,6 +73,7 @@ class Dispatcher:
         self.stopping = False
         self.instance: str | None = None
         self.ready = False  # whether the runner has read the same configuration
+        self.observe: Callable[[int, HookRun], None] = lambda _job_id, _run: None
         self._config = config
         self._store = store
         self._link = link
@@ -72,6 +85,7 @@ class Dispatcher:
         self._kicked = False
         self._timer: asyncio.TimerHandle | None = None
         self._states: dict[str, HookState] = {}
+        self._asked: dict[int, asyncio.Future[int | None]] = {}
         self._quieter: asyncio.Future[None] | None = None
 
     # What comes from the jobs.
@@ -80,9 +94,11 @@ class Dispatcher:
         """Take over the runs of an event that has just been written; None if it has none."""
         if booked.duplicate:
             return self.events.get((booked.job, booked.event.phase))
-        drops = self.schedule.job_ended(booked.job) if booked.event.phase is Phase.END else []
+        ends = booked.event.phase is Phase.END and not booked.replay
+        drops = self.schedule.job_ended(booked.job) if ends else []
         tickets = [
-            self._admit(run, booked.job, booked.event.job_id, key) for run, key in booked.runs
+            self._admit(run, booked.job, booked.event.job_id, key, booked.replay)
+            for run, key in booked.runs
         ]
         if tickets or drops:
             self._carry_out([*drops, *self.schedule.add(tickets, self._clock())])
@@ -139,7 +155,7 @@ class Dispatcher:
 
     def _restored(self, found: OpenRun) -> Ticket | None:
         """Take in one run from the books; return its ticket if it waits."""
-        ticket = self._admit(found.run, found.job, found.job_id, found.key)
+        ticket = self._admit(found.run, found.job, found.job_id, found.key, found.replay)
         if found.stored is Stored.HANDED:
             self._runs[ticket.run_id].runner = found.runner
             self.schedule.adopt(ticket)
@@ -179,6 +195,12 @@ class Dispatcher:
                 self._started(message.run_id, message.started_usec)
             elif isinstance(message, Ended):
                 ended.append(message)
+            elif isinstance(message, Belongs):
+                answer = self._asked.pop(message.pid, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message.run_id)
+            elif isinstance(message, Output) and message.run_id in self._runs:
+                self._runs[message.run_id].event.printed(message)
         self._take_results(ended)
 
     def disconnected(self) -> None:
@@ -235,10 +257,11 @@ class Dispatcher:
 
     def _started(self, run_id: int, usec: int | None) -> None:
         live = self._runs.get(run_id)
-        if live is not None and usec is not None:
+        if live is not None and usec is not None and not live.ending:
             live.run.state = RunState.RUNNING
             live.run.started_usec = usec
             live.event.changed(live.run)
+            self.observe(live.event.job_id, live.run)
 
     # Ending.
 
@@ -348,12 +371,15 @@ class Dispatcher:
         event = live.event
         if finished.retry is not None and finish.retry_due_usec is not None:
             ticket = live.ticket
-            retry = self._admit(finished.retry, ticket.job, event.job_id, ticket.key)
+            retry = self._admit(
+                finished.retry, ticket.job, event.job_id, ticket.key, not ticket.gate
+            )
             retry.due = self._clock() + max(0, finish.retry_due_usec - self._now().usec) / 1e6
         take_receipt(live.run, finish.receipt)
         if finish.refusal is not None and event.refusal is None:
             event.refusal = finish.refusal
         event.changed(live.run)
+        self.observe(event.job_id, live.run)
         if not event.open:
             self.events.pop((event.job, event.phase), None)
         decisions = self.schedule.ended(live.run.run_id, self._clock(), retry)
@@ -362,6 +388,19 @@ class Dispatcher:
             decisions += self.schedule.cancel(waiting, "the start of its job was refused")
         if decisions:
             self._carry_out(decisions)
+
+    async def run_of(self, pid: int) -> LiveRun | None:
+        """Return the run that a process belongs to, None for one that is no hook's."""
+        if self.instance is None or not self.schedule.running:
+            return None
+        answer = self._asked.get(pid)
+        if answer is None:
+            answer = self._asked[pid] = self._loop.create_future()
+            self._link.send(Ask(pid))
+        await asyncio.wait({answer}, timeout=ASK_SEC)
+        self._asked.pop(pid, None)
+        run_id = answer.result() if answer.done() else None
+        return self._runs.get(run_id) if run_id is not None else None
 
     def bring_up_to_date(self, jobs: Iterable[Job]) -> None:
         """Put what is known of live runs in the place of what the books say of them."""
@@ -403,7 +442,8 @@ class Dispatcher:
 
     # Small parts.
 
-    def _admit(self, run: HookRun, job: int, job_id: int, key: str) -> Ticket:
+    def _admit(self, run: HookRun, job: int, job_id: int, key: str, replay: bool) -> Ticket:
+        """Take in a run that has not ended. A replay decides nothing: its job is long decided."""
         order, gate = hook_ticket(self._config.hooks.get(run.hook))
         ticket = Ticket(
             run_id=run.run_id,
@@ -412,7 +452,7 @@ class Dispatcher:
             hook=run.hook,
             attempt=run.attempt,
             order=order,
-            gate=gate and run.phase is Phase.START,
+            gate=gate and run.phase is Phase.START and not replay,
             key=key,
         )
         event = self.events.get((job, run.phase))

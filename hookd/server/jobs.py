@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hookd.errors import WouldDeadlock
 from hookd.model import HookRun
 from hookd.server import archive
 from hookd.server.admission import (
@@ -68,6 +69,8 @@ class Jobs:
     async def end_job(self, session: Session, call: Call, asked: EndJob) -> Any:
         """End a job: on disk, then, if asked, to the end of its hooks."""
         core = self._core
+        if asked.wait or call.more:
+            await self._refuse_own_job(session, asked)
         request = EndRequest(
             job_id=asked.job_id,
             server_job_id=asked.server_job_id,
@@ -111,6 +114,16 @@ class Jobs:
             core.booked(booked)
         return {"lost_jobs": [booked.event.job_id for booked in lost]}
 
+    async def _refuse_own_job(self, session: Session, asked: EndJob) -> None:
+        """Raise WouldDeadlock where a hook would wait for the job that waits for the hook."""
+        own = await self._core.dispatcher.run_of(session.peer.pid)
+        if own is None:
+            return
+        job_id = own.event.job_id
+        job = await self._core.store.read(lambda books: archive.job(books, job_id))
+        if job_id == asked.job_id or (asked.server_job_id or "") == job.server_job_id:
+            raise WouldDeadlock(job_id, own.run.run_id)
+
     def _tie(self, session: Session, job: int) -> None:
         session.ties.add(job)
         if session.closed.done():  # it hung up while the event was being written
@@ -137,8 +150,9 @@ async def _answer(
     try:
         if call.more:
             session.progress(reply(hooks()))
-            while (run := await session.patiently(follower.change())) is not None:
-                session.progress(reply([run]))
+            while (change := await session.patiently(follower.change())) is not None:
+                if isinstance(change, HookRun):
+                    session.progress(reply([change]))
                 await session.drained()
         elif wait:
             await session.patiently(follower.ended())

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from hookd.errors import ShuttingDown
+from hookd.link import Output
 from hookd.model import HookRun, Phase, RunState
 from hookd.server.schedule import Ticket
 
@@ -62,11 +63,17 @@ class LiveEvent:
             self.open.discard(run.run_id)
             self.gates.discard(run.run_id)
         for follower in self._followers:
-            follower.note(run)
+            follower.note(copy.copy(run))
 
-    def follow(self) -> Follower:
+    def printed(self, line: Output) -> None:
+        """Tell those who want it what a run has printed."""
+        for follower in self._followers:
+            if follower.output:
+                follower.note(line)
+
+    def follow(self, output: bool = False) -> Follower:
         """Return a view of the changes from now on; `close` it when done."""
-        follower = Follower(self)
+        follower = Follower(self, output)
         self._followers.add(follower)
         return follower
 
@@ -77,17 +84,18 @@ class LiveEvent:
 
 
 class Follower:
-    """Somebody who waits for an event's runs."""
+    """Somebody who waits for an event's runs, and perhaps for what they print."""
 
-    def __init__(self, event: LiveEvent) -> None:
+    def __init__(self, event: LiveEvent, output: bool) -> None:
+        self.output = output
         self._event = event
-        self._changes: deque[HookRun] = deque()
+        self._changes: deque[HookRun | Output] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self._abandoned = False
 
-    def note(self, run: HookRun) -> None:
-        """Remember a change as it is now, and wake the one who waits."""
-        self._changes.append(copy.copy(run))
+    def note(self, change: HookRun | Output) -> None:
+        """Remember a change, and wake the one who waits."""
+        self._changes.append(change)
         self._wake()
 
     def abandon(self) -> None:
@@ -95,7 +103,7 @@ class Follower:
         self._abandoned = True
         self._wake()
 
-    async def change(self) -> HookRun | None:
+    async def change(self) -> HookRun | Output | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
         while not self._changes:
             if not self._event.open:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,24 +13,41 @@ import msgspec
 
 from hookd import __version__
 from hookd.config import Hook
-from hookd.errors import InvalidParameter, NoSuchHook, NoSuchRun
+from hookd.errors import (
+    ExpectedMore,
+    InvalidParameter,
+    NoSuchHook,
+    NoSuchRun,
+    TooManySubscribers,
+    TooSlow,
+)
 from hookd.model import Event, HookRun, Job, Phase
 from hookd.server import archive
 from hookd.server.admission import check_cancel, check_job_id, page
 from hookd.server.core import Core
+from hookd.server.feed import Feed
 from hookd.server.listener import Session
 from hookd.server.matching import explain
+from hookd.server.metrics import Gauges, Metrics
 from hookd.server.protocol import (
     Call,
     Cancel,
     Explain,
+    GetMetrics,
     GetStatus,
     ListHooks,
     ListJobs,
     ListJobsReply,
     Reload,
+    Replay,
     Resume,
+    Subscribe,
+    TestHook,
 )
+from hookd.server.trial import test_hook
+
+HEARTBEAT_SEC = 15.0  # between two replies to a subscriber, news or not
+MAX_SUBSCRIBERS = 100
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -99,19 +118,21 @@ class Manager:
         core: Core,
         health: Callable[[], Health],
         reload: Callable[[], Awaitable[list[str]]],
+        feed: Feed,
+        metrics: Metrics,
     ) -> None:
         self._core = core
         self._health = health
         self._reload = reload
+        self._feed = feed
+        self._metrics = metrics
+        self._subscribers = 0
 
     async def get_status(self, _session: Session, _call: Call, _asked: GetStatus) -> Any:
         """Say in one struct whether all is well."""
         health, core = self._health(), self._core
         schedule, daemon = core.dispatcher.schedule, core.config.daemon
         problems = list(health.problems.values())
-        open_jobs = -1
-        if "storage" not in health.problems:
-            open_jobs = await core.store.read(archive.open_jobs)
         status = Status(
             version=__version__,
             pid=os.getpid(),
@@ -123,7 +144,7 @@ class Manager:
             waiting=schedule.waiting,
             max_running=daemon.max_running,
             max_queue=daemon.max_queue,
-            open_jobs=open_jobs,
+            open_jobs=await self._open_jobs(health),
             connections=health.connections,
             hooks=len(core.config.hooks),
             parked_hooks=sorted(schedule.parked),
@@ -196,6 +217,68 @@ class Manager:
         if asked.hook in self._core.dispatcher.schedule.parked:
             self._core.dispatcher.resume(asked.hook, f"resumed by uid {session.peer.uid}")
         return {}
+
+    async def subscribe(self, session: Session, call: Call, asked: Subscribe) -> Any:
+        """Tell of every change, until the subscriber hangs up."""
+        if not call.more:
+            raise ExpectedMore
+        if self._subscribers >= MAX_SUBSCRIBERS:
+            raise TooManySubscribers(MAX_SUBSCRIBERS)
+        self._subscribers += 1
+        try:
+            await self._tell(session, asked.since)
+        finally:
+            self._subscribers -= 1
+
+    async def _tell(self, session: Session, since: int | None) -> None:
+        feed = self._feed
+        seq = feed.newest if since is None else min(since, feed.newest)
+        missed = seq + 1 < feed.oldest
+        while True:
+            notices = feed.after(seq)
+            session.progress({"notices": notices, "missed": missed})
+            if notices:
+                seq = notices[-1].seq
+            await session.drained()
+            if seq + 1 < feed.oldest:
+                raise TooSlow(seq)
+            missed = False
+            if seq == feed.newest:
+                with contextlib.suppress(TimeoutError):
+                    await session.patiently(asyncio.wait_for(feed.news(), HEARTBEAT_SEC))
+
+    async def test_hook(self, session: Session, call: Call, asked: TestHook) -> Any:
+        """Run or explain one hook, for an operator to see."""
+        return await test_hook(self._core, session, call, asked)
+
+    async def replay(self, _session: Session, _call: Call, asked: Replay) -> Any:
+        """Run the hooks of a job's events once more."""
+        check_job_id(asked.job_id)
+        core = self._core
+        plan, room = core.plan(), core.config.daemon.max_queue
+        booked = await core.store.write(lambda books: books.replay(asked.job_id, plan, room))
+        for event in booked:
+            core.booked(event)
+        return {"hooks": [run for event in booked for run, _ in event.runs]}
+
+    async def get_metrics(self, _session: Session, _call: Call, _asked: GetMetrics) -> Any:
+        """Return all figures for a monitoring system."""
+        health, schedule = self._health(), self._core.dispatcher.schedule
+        gauges = Gauges(
+            running=schedule.running,
+            waiting=schedule.waiting,
+            open_jobs=await self._open_jobs(health),
+            connections=health.connections,
+            healthy=not health.problems,
+            parked=len(schedule.parked),
+        )
+        return {"text": self._metrics.text(gauges)}
+
+    async def _open_jobs(self, health: Health) -> int:
+        """Return how many jobs are open, -1 while the disk does not say."""
+        if "storage" in health.problems:
+            return -1
+        return await self._core.store.read(archive.open_jobs)
 
     def _info(self, hook: Hook, last: HookRun | None) -> HookInfo:
         dispatcher = self._core.dispatcher

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`TestHook`: one hook, run or merely explained, for an operator who wants to see it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hookd.config import Hook
+from hookd.errors import NoSuchHook, RunnerUnavailable
+from hookd.model import Event, HookRun, Outcome, Phase
+from hookd.server.admission import check_counts, start_event
+from hookd.server.books import NewRun
+from hookd.server.core import Core
+from hookd.server.listener import Session
+from hookd.server.live import Follower, LiveEvent
+from hookd.server.matching import explain, overlap_key
+from hookd.server.protocol import Call, StartJob, TestHook
+from hookd.template import environment
+
+
+class OutputLine(msgspec.Struct, frozen=True):
+    """A line that a tested hook printed."""
+
+    stream: str
+    text: str
+
+
+class TestPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a test would start, and whether the configuration would start it for such a job."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    user: str | None
+    working_directory: str
+    matched: bool
+    rule: str
+    reason: str
+
+
+class Trial(msgspec.Struct, kw_only=True):
+    """One reply of TestHook."""
+
+    run: HookRun | None = None
+    output: list[OutputLine] = []
+    plan: TestPlan | None = None
+
+
+async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -> Trial:
+    """Run one hook as if for a job, and tell of it until it has ended.
+
+    Raises NoSuchHook, InvalidParameter, RunnerUnavailable or StorageFailure.
+    """
+    hook = core.config.hooks.get(asked.hook)
+    if hook is None:
+        raise NoSuchHook(asked.hook)
+    event = _event(asked)
+    if asked.dry_run:
+        return Trial(plan=plan(hook, event))
+    if core.dispatcher.instance is None:
+        raise RunnerUnavailable("the runner is not connected")
+    run = NewRun(hook.name, overlap_key(hook, event))
+    uid, now = session.peer.uid, core.now()
+    booked, live = await core.book(lambda books: books.test(event, run, uid, now))
+    if live is None or call.oneway:
+        return Trial(run=booked.runs[0][0])
+    follower = live.follow(output=True)
+    try:
+        return await _follow(session, call, live, follower)
+    finally:
+        follower.close()
+
+
+async def _follow(session: Session, call: Call, live: LiveEvent, follower: Follower) -> Trial:
+    output: list[OutputLine] = []
+    while (change := await session.patiently(follower.change())) is not None:
+        trial = Trial()
+        if isinstance(change, HookRun):
+            trial.run = change
+        else:
+            trial.output = [OutputLine(change.stream, change.text)]
+        output += trial.output
+        if call.more:
+            session.progress(trial)
+            await session.drained()
+    run = next(iter(live.runs.values()))
+    return Trial(run=run, output=[] if call.more else output)
+
+
+def plan(hook: Hook, event: Event) -> TestPlan:
+    """Return what would be started. The hook's own variables may be secrets: names alone."""
+    verdict = explain(hook, event)
+    shown = dict.fromkeys(hook.run.environment, "(not shown)")
+    return TestPlan(
+        argv=hook.command.expand(event),
+        environment={**environment(event), "HOOKD_HOOK": hook.name, **shown},
+        user=hook.run.user,
+        working_directory=hook.run.working_directory,
+        matched=verdict.matched,
+        rule=verdict.rule,
+        reason=verdict.reason,
+    )
+
+
+def _event(asked: TestHook) -> Event:
+    start = start_event(
+        StartJob(
+            profile=asked.profile if asked.profile is not None else "test",
+            user=asked.user or "",
+            client_ip=asked.client_ip if asked.client_ip is not None else "127.0.0.1",
+            client_build_no=asked.client_build_no or "",
+            attributes=asked.attributes,
+        )
+    )
+    event = msgspec.structs.replace(start, phase=asked.phase, test=True)
+    if asked.phase is Phase.START:
+        return event
+    files, size = asked.file_count or 0, asked.byte_count or 0
+    check_counts(files, size)
+    return msgspec.structs.replace(
+        event,
+        file_count=files,
+        byte_count=size,
+        outcome=asked.outcome or Outcome.SUCCESS,
+    )
