@@ -25,7 +25,7 @@ TREE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TREE))
 
 from hookd import errors, options, records, template  # noqa: E402
-from hookd.cli.main import hookctl  # noqa: E402
+from hookd.cli.commands import hookctl  # noqa: E402
 
 COMPLETIONS = {
     "bash": "bash-completion/hookctl",

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What every command shares: its options, its connection, its exit codes, its JSON.
+"""What every command shares: its settings, its exit codes, how it speaks.
 
-Imported by each start of hookctl: nothing heavy enters here.
+Imported by each start of hookctl: nothing heavy enters here, not even click.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
-import click
 import msgspec
 
 from hookd.client import Client
@@ -34,48 +32,12 @@ class Settings(msgspec.Struct):
         return Client(self.socket)
 
 
-def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
-    if value and option.name:
-        setattr(context.find_object(Settings), option.name, value)
+class Misuse(Exception):
+    """The command line cannot be meant; `command` is whose help says what can."""
 
-
-def common_options() -> list[click.Parameter]:
-    """Return `--socket` and `--json`, which the group and each command take."""
-    return [
-        click.Option(
-            ["--socket"],
-            metavar="PATH",
-            expose_value=False,
-            callback=_remember,
-            help="The daemon's socket.",
-        ),
-        click.Option(
-            ["--json"],
-            is_flag=True,
-            expose_value=False,
-            callback=_remember,
-            help="Print JSON, errors too.",
-        ),
-    ]
-
-
-class Command(click.Command):
-    """A command that takes the common options as well, so that they may stand behind it."""
-
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **values)
-        self.params += common_options()
-
-
-def command(
-    name: str | None = None, **values: Any
-) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a command of a function that takes Settings first and returns an exit code."""
-
-    def make(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, cls=Command, **values)(click.pass_obj(function))
-
-    return make
+    def __init__(self, command: str, message: str) -> None:
+        super().__init__(message)
+        self.command = command
 
 
 def print_json(value: Any, file: Any = None) -> None:

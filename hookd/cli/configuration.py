@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, command, note, print_json
+from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.command import command
 from hookd.cli.words import safe
 from hookd.confdir import load, load_files
 from hookd.errors import ConfigError

@@ -6,7 +6,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, command, print_json
+from hookd.cli.base import DONE, Settings, print_json
+from hookd.cli.command import command
 
 
 class Cancelled(msgspec.Struct):

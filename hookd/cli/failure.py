@@ -11,7 +11,7 @@ import sys
 import click
 
 from hookd import errors
-from hookd.cli.base import NO_DAEMON, REFUSED, USAGE, print_json
+from hookd.cli.base import INTERRUPTED, NO_DAEMON, REFUSED, USAGE, Misuse, print_json
 from hookd.cli.words import safe
 from hookd.client import Unreachable
 
@@ -41,16 +41,16 @@ _SAYS: dict[type[BaseException], str] = {
 
 def report(error: Exception, as_json: bool) -> int:
     """Write the error to standard error and return the exit code; raise what was not foreseen."""
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if not isinstance(error, (click.ClickException, errors.HookdError, OSError)):
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    if not isinstance(error, (click.ClickException, Misuse, errors.HookdError, OSError)):
         raise error
     if as_json:
         print_json(_as_json(error), sys.stderr)
     else:
         for line in _lines(error):
             print(f"hookctl: {line}", file=sys.stderr)
-    if isinstance(error, click.UsageError):
+    if isinstance(error, (click.UsageError, Misuse)):
         return USAGE
     return NO_DAEMON if isinstance(error, Unreachable) else REFUSED
 
@@ -65,6 +65,8 @@ def _lines(error: Exception) -> list[str]:
         text = error.format_message()
         if isinstance(error, click.UsageError) and error.ctx:
             hint = f"{error.ctx.command_path} --help"
+    if isinstance(error, Misuse):
+        hint = f"hookctl {error.command} --help"
     return [safe(f"{text} ({hint})" if hint else text)]
 
 
@@ -73,6 +75,6 @@ def _as_json(error: Exception) -> dict[str, object]:
     if isinstance(error, errors.HookdError):
         code = getattr(error, "name", error.code)
         return {"error": code, "parameters": error.parameters(), "message": message}
-    kinds = {click.UsageError: "usage", Unreachable: "unreachable"}
+    kinds = {click.UsageError: "usage", Misuse: "usage", Unreachable: "unreachable"}
     name = next((kinds[kind] for kind in kinds if isinstance(error, kind)), "failed")
     return {"error": name, "message": message}

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, command, note, print_json
+from hookd.cli.arguments import WHO
+from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.command import command, options
 from hookd.cli.draw import paint, table
-from hookd.cli.submit import who_options
 from hookd.cli.when import past
 from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, safe, size, span
 from hookd.model import HookRun, Job, JobState, Outcome
@@ -33,7 +34,7 @@ class Page(msgspec.Struct, kw_only=True):
 
 
 @command()
-@who_options
+@options(*WHO)
 @click.option("--state", type=click.Choice([s.value for s in JobState]), help="Only such jobs.")
 @click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="Only such jobs.")
 @click.option("--since", "since_usec", type=past, metavar="TIME", help="Started since.")

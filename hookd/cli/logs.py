@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from hookd.cli.base import DONE, REFUSED, Settings, command, note, print_json
+from hookd.cli.base import DONE, REFUSED, Settings, note, print_json
+from hookd.cli.command import command
 from hookd.cli.draw import style
 from hookd.cli.records import (
     Record,

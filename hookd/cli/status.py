@@ -7,7 +7,8 @@ import time
 
 import msgspec
 
-from hookd.cli.base import DONE, REFUSED, Settings, command, print_json
+from hookd.cli.base import DONE, REFUSED, Settings, print_json
+from hookd.cli.command import command
 from hookd.cli.draw import paint, table
 from hookd.cli.words import ended, moment, safe, span
 from hookd.model import HookRun, Phase

@@ -1,158 +1,141 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl start, hookctl end: what a backup script calls."""
+"""What a backup job calls: start, end, and both as Syncrify says them.
+
+Each function has the settings, the options that were given and the other words; it returns the
+exit code. Imported by each backup: no click here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import click
 import msgspec
 
-from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Settings, command, note, print_json
-from hookd.client import Client
+from hookd.cli.arguments import Call
+from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, print_json
+from hookd.client import Client, StartedJob
 from hookd.errors import NoSuchJob
-from hookd.model import FAILURES, HookRun, Job, Outcome, Result
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+from hookd.model import FAILURES, HookRun, Job, Result
 
 _BAD = FAILURES | {Result.CANCELLED, Result.INTERRUPTED}
+_WHO = ("profile", "user", "client_ip")
 
 
-def joined(*several: Decorator) -> Decorator:
-    """Join options into one decorator; help shows them in this order."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for one in reversed(several):
-            function = one(function)
-        return function
-
-    return decorate
+def submit(call: Call) -> int:
+    """Do what a plain call asks for."""
+    if call.command == "syncrify":
+        return syncrify(call.settings, call.words)
+    if call.command == "end":
+        return end(call.settings, call.values, call.words)
+    return start(call.settings, call.values, call.words)
 
 
-def _attributes(
-    context: click.Context, option: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise click.BadParameter(f"found {pair!r}; allowed: KEY=VALUE", context, option)
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
-who_options = joined(
-    click.option("--profile", metavar="NAME", help="The job's profile."),
-    click.option("--user", metavar="EMAIL", help="The user whose data it is."),
-    click.option("--client-ip", metavar="ADDRESS", help="The client's IP address."),
-)
-"""Whose job it is. What of it is required depends on the command."""
-
-start_options = joined(
-    click.option("--client-build-no", default="", metavar="N", help="The client's build number."),
-    click.option(
-        "--attribute",
-        "attributes",
-        multiple=True,
-        metavar="KEY=VALUE",
-        callback=_attributes,
-        help="Anything else worth keeping; may be given again.",
-    ),
-)
-
-end_options = joined(
-    click.option("--file-count", type=int, default=0, help="Files in all."),
-    click.option("--byte-count", type=int, default=0, help="Bytes in all."),
-    click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="How it went."),
-    click.option("--message", metavar="TEXT", help="A word on the outcome."),
-)
-
-request_options = joined(
-    click.option(
-        "--request-id",
-        metavar="ID",
-        help="The same ID again is answered as before, and runs nothing twice.",
-    ),
-    click.option("--wait", is_flag=True, help="Wait until the event's hooks have ended."),
-)
-
-server_job_option = click.option(
-    "--server-job-id", metavar="ID", help="The backup server's own ID of the job."
-)
-
-
-@command()
-@who_options
-@start_options
-@server_job_option
-@request_options
-def start(settings: Settings, **values: Any) -> int:
-    """Say that a job starts; print its ID.
-
-    Exits with 75 where a gate hook refuses the job.
-    """
+def start(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
+    """Say that a job starts; print its ID."""
+    if words:
+        raise Misuse("start", f"found {words[0]!r}; allowed: options alone")
     for name in ("profile", "client_ip"):
-        if not values[name]:
-            raise click.UsageError(f"--{name.replace('_', '-')} is missing; a job needs one")
-    values["user"] = values["user"] or ""
+        if not values.get(name):
+            flag = "--" + name.replace("_", "-")
+            raise Misuse("start", f"{flag} is missing; a job needs one")
     with settings.client() as hookd:
-        answer = hookd.start_job(**values)
+        answer = hookd.start_job(**{"user": "", **values})
     if settings.json:
         print_json(answer)
     elif answer.allowed:
         print(answer.job_id)
     if not answer.allowed:
-        note(f"job {answer.job_id} is refused: {answer.reason or 'no reason given'}")
-        return GATE_REFUSED
-    return judge(answer.hooks) if values["wait"] else DONE
+        return refused(answer)
+    return judge(answer.hooks) if values.get("wait") else DONE
 
 
-@command()
-@click.argument("job_id", type=int, required=False)
-@server_job_option
-@who_options
-@end_options
-@request_options
-def end(settings: Settings, job_id: int | None, **values: Any) -> int:
-    """Say that a job has ended.
-
-    The job is named by the ID that start printed, by --server-job-id, or as the newest running
-    one of --profile, --user and --client-ip.
-    """
-    who = {name: values.pop(name) for name in ("profile", "user", "client_ip")}
-    named = [job_id is not None, bool(values["server_job_id"]), any(who.values())]
-    if sum(named) != 1:
-        raise click.UsageError(
-            "name the job in one way: JOB_ID, --server-job-id, or --profile --user --client-ip"
+def end(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
+    """Say that a job has ended, named by its ID, the server's own, or by whose it is."""
+    values = dict(values)
+    who = {name: values.pop(name) for name in _WHO if name in values}
+    if len(words) > 1 or bool(words) + ("server_job_id" in values) + bool(who) != 1:
+        raise Misuse(
+            "end",
+            "name the job in one way: JOB_ID, --server-job-id, or --profile --user --client-ip",
         )
+    job_id = _number("end", "JOB_ID", words[0]) if words else None
     with settings.client() as hookd:
-        if any(who.values()):
+        if who:
             job_id = newest_running(hookd, **who)
         answer = hookd.end_job(job_id, **values)
     if settings.json:
         print_json(answer)
-    return judge(answer.hooks) if values["wait"] else DONE
+    return judge(answer.hooks) if values.get("wait") else DONE
+
+
+SYNCRIFY = (
+    "EVENT", "CLIENT_IP", "CLIENT_BUILD_NO", "PROFILE", "USER", "FILE_COUNT", "BYTE_COUNT",
+    "JOB_ID",
+)  # fmt: skip
+"""Syncrify's variables as its hook script is called with them; the last may be missing."""
+
+
+def syncrify(settings: Settings, words: list[str]) -> int:
+    """Hand an event of Syncrify's on to hookd. Any word is a value, whatever it looks like."""
+    if len(words) not in (len(SYNCRIFY) - 1, len(SYNCRIFY)):
+        allowed = " ".join("$" + name for name in SYNCRIFY[:-1]) + " [$JOB_ID]"
+        raise Misuse("syncrify", f"found {len(words)} words; allowed: {allowed}")
+    event, client_ip, build, profile, user, files, size, *rest = words
+    if event not in ("true", "false"):
+        raise Misuse("syncrify", f"$EVENT: found {event!r}; allowed: true, false")
+    file_count = _number("syncrify", "$FILE_COUNT", files)
+    byte_count = _number("syncrify", "$BYTE_COUNT", size)
+    who: dict[str, Any] = {"profile": profile, "user": user, "client_ip": client_ip}
+    server_job_id = rest[0] if rest and rest[0] else None
+    with settings.client() as hookd:
+        if event == "true":
+            answer = hookd.start_job(**who, client_build_no=build, server_job_id=server_job_id)
+            return DONE if answer.allowed else refused(answer)
+        hookd.end_job(
+            None if server_job_id else newest_running(hookd, **who),
+            server_job_id=server_job_id,
+            file_count=file_count,
+            byte_count=byte_count,
+        )
+    return DONE
 
 
 class _Jobs(msgspec.Struct):
     jobs: list[Job]
 
 
-def newest_running(hookd: Client, **who: str | None) -> int:
+def newest_running(hookd: Client, **who: str) -> int:
     """Return the ID of the newest running job of this profile, user and client.
 
-    What is None may be anything. Raises NoSuchJob.
+    What is not given may be anything. Raises NoSuchJob.
     """
     asked = {"state": "running", "limit": 1, **who}
     found = hookd.call("io.hookd.Manager.ListJobs", asked, _Jobs, repeat=True).jobs
     if not found:
-        raise NoSuchJob(server_job_id=" ".join(f"{k}={v}" for k, v in who.items() if v))
+        raise NoSuchJob(server_job_id=" ".join(f"{k}={v}" for k, v in who.items()))
     return found[0].job_id
+
+
+def refused(answer: StartedJob) -> int:
+    """Say why a gate refused the job; return the exit code for it."""
+    note(f"job {answer.job_id} is refused: {answer.reason or 'no reason given'}")
+    return GATE_REFUSED
 
 
 def judge(runs: list[HookRun]) -> int:
     """Return the exit code of a command that waited; name each hook that failed."""
+    bad = [run for run in runs if run.result in _BAD]
+    if not bad:
+        return DONE
     from hookd.cli.words import ended
 
-    bad = [run for run in runs if run.result in _BAD]
     for run in bad:
         note(f"hook {run.hook} (run {run.run_id}): {ended(run)}")
-    return REFUSED if bad else DONE
+    return REFUSED
+
+
+def _number(command: str, name: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise Misuse(command, f"{name}: found {word!r}; allowed: a number") from None

@@ -20,7 +20,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hookd.cli.base import DONE, Settings, command
+from hookd.cli.base import DONE, Settings
+from hookd.cli.command import command
 from hookd.cli.draw import colour
 from hookd.cli.jobs import Page
 from hookd.cli.status import HooksReply, Status, StatusReply

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hookd
-from hookd.cli.main import COMMANDS
+from hookd.cli.commands import COMMANDS
 from tests.cli.hookctl import hookctl
 
 WHO = ("--profile", "Mail", "--client-ip", "10.0.0.7")
@@ -39,12 +39,14 @@ MISUSE = {
     ("start", *WHO, "--attribute", "x"): "found 'x'; allowed: KEY=VALUE",
     ("end",): "name the job in one way: JOB_ID, --server-job-id, or --profile --user --client-ip",
     ("end", "17", "--server-job-id", "b"): "name the job in one way",
-    ("end", "x"): "'x' is not a valid integer",
+    ("end", "x"): "JOB_ID: found 'x'; allowed: a number (hookctl end --help)",
+    ("end", "17", "--file-count", "many"): "'many' is not a valid integer",
+    ("start", *WHO, "rest"): "found 'rest'; allowed: options alone",
     ("end", "17", "--outcome", "fine"): "'fine' is not one of 'success', 'warning', 'error'",
     ("jobs", "--since", "5"): "found '5'; allowed: 2026-01-31, \"2026-01-31 18:00\", or 2h",
     ("jobs", "--limit", "1001"): "1001 is not in the range 1<=x<=1000",
-    ("syncrify", "start", *SYNCRIFY): "'start' is not one of 'true', 'false'",
-    ("syncrify", "true"): "Missing argument '$CLIENT_IP'",
+    ("syncrify", "start", *SYNCRIFY): "$EVENT: found 'start'; allowed: true, false",
+    ("syncrify", "true"): "found 1 words; allowed: $EVENT $CLIENT_IP $CLIENT_BUILD_NO",
 }
 
 
@@ -84,7 +86,7 @@ def test_a_socket_that_is_not_for_this_user_is_said(tmp_path: Path) -> None:
     hidden.mkdir(mode=0)
     # Root may search any directory: the same code asks as nobody, once it is imported.
     script = (
-        "import os, sys; from hookd.cli.main import hookctl, main; "
+        "import os, sys; from hookd.cli.main import main; from hookd.cli.commands import hookctl; "
         "hookctl.get_command(None, 'status'); os.geteuid() or os.setuid(65534); "
         "main(sys.argv[1:])"
     )
@@ -110,13 +112,14 @@ def test_the_list_of_commands_fits_80_columns() -> None:
     assert hookctl("--version").stdout == f"hookctl, version {hookd.__version__}\n"
 
 
-def test_start_imports_nothing_that_it_does_not_need() -> None:
+def test_a_plain_start_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     script = (
-        "import sys; from hookd.cli.main import hookctl; hookctl.get_command(None, 'start'); "
-        "print(*sys.modules)"
+        "import sys; from hookd.cli import submit; from hookd.cli.main import main;"
+        "submit.start = lambda *_: print(*sys.modules); main(sys.argv[1:])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command = [sys.executable, "-c", script, "start", *WHO]
+    done = subprocess.run(command, capture_output=True, text=True)
     loaded = set(done.stdout.split())
-    assert "hookd.cli.submit" in loaded
-    heavy = {"rich", "psutil", "systemd", "asyncio", "json", "tomllib", "sqlite3", "shlex"}
+    assert "hookd.client" in loaded
+    heavy = {"click", "rich", "psutil", "systemd", "asyncio", "json", "tomllib", "sqlite3"}
     assert not loaded & (heavy | {"hookd.config", "hookd.options", "hookd.template"})

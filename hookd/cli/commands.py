@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""All commands, as click shows them. A command's module is imported when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import hookd
+from hookd.cli.command import common_options
+
+COMMANDS = {
+    "start": "jobside",
+    "end": "jobside",
+    "syncrify": "jobside",
+    "status": "status",
+    "jobs": "jobs",
+    "job": "jobs",
+    "logs": "logs",
+    "watch": "watch",
+    "hooks": "status",
+    "why": "why",
+    "cancel": "control",
+    "resume": "control",
+    "check": "configuration",
+    "reload": "configuration",
+    "import-syncrify": "importer",
+}
+"""Each command and the module of this package that has it."""
+
+
+class Commands(click.Group):
+    """The group; knows its commands by name alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of a job's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hookd.cli.{COMMANDS[cmd_name]}")
+        found = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(found, click.Command)
+        return found
+
+
+hookctl = click.version_option(hookd.__version__, prog_name="hookctl")(
+    Commands(
+        "hookctl",
+        params=common_options(),
+        no_args_is_help=False,
+        help="Tell hookd of backup jobs, and see what its hooks do.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+)

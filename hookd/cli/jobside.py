@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl start, end and syncrify as click knows them: for their help, and for mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hookd.cli import submit
+from hookd.cli.arguments import END, HELP, START
+from hookd.cli.base import Settings
+from hookd.cli.command import Command, command, options
+
+
+@command()
+@options(*START)
+def start(settings: Settings, **values: Any) -> int:
+    """Say that a job starts; print its ID.
+
+    Exits with 75 where a gate hook refuses the job.
+    """
+    return submit.start(settings, _given(values), [])
+
+
+@command()
+@click.argument("job_id", required=False)
+@options(*END)
+def end(settings: Settings, job_id: str | None, **values: Any) -> int:
+    """Say that a job has ended.
+
+    The job is named by the ID that start printed, by --server-job-id, or as the newest running
+    one of --profile, --user and --client-ip.
+    """
+    return submit.end(settings, _given(values), [job_id] if job_id else [])
+
+
+class _Verbatim(Command):
+    """A command whose words are values, whatever they look like: a profile may be `-rf`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take everything as an argument, except a lone request for help."""
+        return super().parse_args(ctx, args if args in HELP else ["--", *args])
+
+
+@click.command(cls=_Verbatim)
+@click.argument("words", nargs=-1, metavar=" ".join(f"${name}" for name in submit.SYNCRIFY))
+@click.pass_obj
+def syncrify(settings: Settings, words: tuple[str, ...]) -> int:
+    """Hand an event of Syncrify's on to hookd.
+
+    Meant to be the jobHookScript in Syncrify's AppConfig.xml. $JOB_ID may be missing: then the
+    newest running job of the same client, profile and user is the one that ends.
+    """
+    return submit.syncrify(settings, list(words))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in values.items() if value not in (None, False, {})}
