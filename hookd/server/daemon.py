@@ -282,7 +282,7 @@ class Daemon:
         self._service.status(self._status())
 
     def _on_runner_lost(self, reason: str) -> None:
-        if self._core.dispatcher.instance is not None:
+        if self._core.dispatcher.instance is not None and not self._core.dispatcher.stopping:
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
         self._core.dispatcher.disconnected()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
