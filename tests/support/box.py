@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -37,14 +38,15 @@ class Box(Machine):
     def __enter__(self) -> Self:
         self._work = tempfile.TemporaryDirectory(prefix="hookd-box-")
         work = Path(self._work.name)
-        self._cgroup = _own_cgroup() / work.name
+        self._name = f"hookd{uuid.uuid4().hex[:8]}"
+        self._cgroup = _own_cgroup() / self._name
         self._cgroup.mkdir()
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(work / "notify"))
         self._console = work / "console"
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
-                [Path(__file__).with_name("box-boot"), self._cgroup, self._root, work.name],
+                [Path(__file__).with_name("box-boot"), self._cgroup, self._root, self._name],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -66,10 +68,8 @@ class Box(Machine):
 
     def execute(self, argv: Sequence[str], stdin: str, seconds: float) -> Output:
         """Run a program in the container's namespaces."""
-        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
-        enter += ["--pid", "--cgroup", "--root", "--wd", "--"]
         done = subprocess.run(
-            [*enter, *argv],
+            [*self._enter(), *argv],
             input=stdin,
             capture_output=True,
             timeout=seconds,
@@ -77,6 +77,15 @@ class Box(Machine):
             errors="surrogateescape",
         )
         return Output(done.returncode, done.stdout, done.stderr)
+
+    def _enter(self) -> list[str]:
+        enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
+        return [*enter, "--pid", "--cgroup", "--root", "--wd", "--"]
+
+    def copy(self, file: Path, path: str) -> None:
+        """Copy a file of the tests' into the container."""
+        with file.open("rb") as content:
+            subprocess.run([*self._enter(), "cp", "/dev/stdin", path], stdin=content, check=True)
 
     def reboot(self) -> None:
         """Shut the system down in order and boot it again; its disk stays."""
