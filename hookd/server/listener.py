@@ -346,6 +346,7 @@ def bind(path: Path) -> socket.socket:
             path.unlink()
         sock.bind(str(path))
         path.chmod(0o660)
+        sock.listen(BACKLOG)  # at once: who finds the path is not refused while hookd gets ready
     except BaseException:
         sock.close()
         raise
