@@ -21,10 +21,13 @@ COMMANDS = {
     "watch": "watch",
     "hooks": "status",
     "why": "why",
+    "test": "trial",
+    "replay": "control",
     "cancel": "control",
     "resume": "control",
     "check": "configuration",
     "reload": "configuration",
+    "metrics": "status",
     "import-syncrify": "importer",
 }
 """Each command and the module of this package that has it."""

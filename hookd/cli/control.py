@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl cancel, hookctl resume: what an operator does about hooks that run, or do not."""
+"""hookctl cancel, resume and replay: what an operator does about hooks that run, or do not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import msgspec
 
 from hookd.cli.base import DONE, Settings, print_json
 from hookd.cli.command import command
+from hookd.cli.draw import table
+from hookd.model import HookRun
 
 
 class Cancelled(msgspec.Struct):
@@ -45,4 +47,28 @@ def resume(settings: Settings, hook: str) -> int:
         answer = hookd.call("io.hookd.Manager.Resume", {"hook": hook}, dict, repeat=True)
     if settings.json:
         print_json(answer)
+    return DONE
+
+
+class Replayed(msgspec.Struct):
+    """What Replay answers: the new runs, which have not started yet."""
+
+    hooks: list[HookRun]
+
+
+@command()
+@click.argument("job_id", type=int)
+def replay(settings: Settings, job_id: int) -> int:
+    """Run the hooks of a job once more.
+
+    For each event that the job has had, by the configuration of now, as the next attempt.
+    """
+    asked = {"job_id": job_id}
+    with settings.client() as hookd:
+        answer = hookd.call("io.hookd.Manager.Replay", asked, Replayed)
+    if settings.json:
+        print_json(answer)
+        return DONE
+    rows = [[run.run_id, run.hook, run.phase.value, run.attempt] for run in answer.hooks]
+    table(["RUN", "HOOK", "PHASE", "ATTEMPT"], rows)
     return DONE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl status, hookctl hooks: how the daemon and its hooks are."""
+"""hookctl status, hooks and metrics: how the daemon and its hooks are."""
 
 from __future__ import annotations
 
@@ -139,3 +139,22 @@ def _state(hook: Hook) -> str:
         return "parked"
     counts = [(hook.running, "running"), (hook.waiting, "waiting")]
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "ready"
+
+
+class _MetricsReply(msgspec.Struct):
+    text: str
+
+
+@command()
+def metrics(settings: Settings) -> int:
+    """Print all figures for a monitoring system.
+
+    In the OpenMetrics text format, which Prometheus reads.
+    """
+    with settings.client() as hookd:
+        found = hookd.call("io.hookd.Manager.GetMetrics", {}, _MetricsReply, repeat=True)
+    if settings.json:
+        print_json(found)
+    else:
+        print(found.text, end="")
+    return DONE

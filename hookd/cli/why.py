@@ -9,6 +9,8 @@ import msgspec
 from hookd.cli.base import DONE, Settings, print_json
 from hookd.cli.command import command
 from hookd.cli.draw import table
+from hookd.cli.status import HooksReply
+from hookd.cli.words import span
 from hookd.model import Phase
 
 
@@ -36,13 +38,16 @@ def why(settings: Settings, job_id: int) -> int:
     with settings.client() as hookd:
         asked = {"job_id": job_id}
         found = hookd.call("io.hookd.Manager.Explain", asked, _Reply, repeat=True).hooks
+        hooks = hookd.call("io.hookd.Manager.ListHooks", {}, HooksReply, repeat=True).hooks
     if settings.json:
         print_json(found)
         return DONE
-    headings = ["HOOK", "PHASE", "MATCHED", "RULE", "REASON"]
-    table(headings, [_row(one) for one in found])
+    limits = {hook.name: span(hook.timeout_usec) for hook in hooks}
+    headings = ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "TIMEOUT"]
+    table(headings, [_row(one, limits.get(one.hook, "-")) for one in found])
     return DONE
 
 
-def _row(one: Explanation) -> list[object]:
-    return [one.hook, one.phase.value, "yes" if one.matched else "no", one.rule, one.reason]
+def _row(one: Explanation, limit: str) -> list[object]:
+    matched = "yes" if one.matched else "no"
+    return [one.hook, one.phase.value, matched, one.rule, one.reason, limit]

@@ -8,10 +8,10 @@ import time
 from hookd.model import HookRun, Job, JobState, Result, RunState
 
 
-def safe(text: str) -> str:
+def safe(text: str, keep: str = "") -> str:
     """Return text that cannot move a cursor or forge a line: control codes are escaped."""
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
     )
 
 

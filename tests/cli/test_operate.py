@@ -12,6 +12,7 @@ import subprocess
 import termios
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from hookd.model import Result, RunState
 from tests.cli.hookctl import HOOKCTL, hookctl
@@ -43,9 +44,10 @@ def test_why_names_the_rule(stuck: Daemon) -> None:
     done = hookctl("--socket", stuck.socket, "why", "1")
     assert (done.returncode, done.stderr) == (0, "")
     heading, *rows = (re.split(r"  +", line) for line in done.stdout.splitlines())
-    assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON"]
+    assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "TIMEOUT"]
     start = {row[0]: row[2:4] for row in rows if row[1] == "start"}
     assert start["hangs"][0] == start["quick"][0] == "yes"
+    assert {row[0]: row[5] for row in rows} == {"hangs": "50s", "quick": "10min", "other": "10min"}
     assert start["other"] == ["no", "match.profile"]
     found = json.loads(hookctl("--socket", stuck.socket, "--json", "why", "1").stdout)
     assert {one["hook"] for one in found} == {"hangs", "quick", "other"}
@@ -112,3 +114,34 @@ def test_watch_wants_a_terminal(stuck: Daemon) -> None:
     done = hookctl("--socket", stuck.socket, "watch")
     assert (done.returncode, done.stdout) == (1, "")
     assert "watch draws on a terminal" in done.stderr
+
+
+def test_replay_runs_the_hooks_again(daemon: Daemon) -> None:
+    count = daemon.script(
+        "count", f'echo "$HOOKD_PHASE $HOOKD_ATTEMPT" >>{daemon.directory}/runs\n'
+    )
+    daemon.hook("count", f'command = "{count}"\n')
+    daemon.start()
+    at = ("--socket", daemon.socket)
+    hookctl(*at, "start", *WHO, "--wait")
+    hookctl(*at, "end", "1", "--wait")
+    done = hookctl(*at, "replay", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[0] == ["RUN", "HOOK", "PHASE", "ATTEMPT"]
+    assert [row[1:] for row in rows[1:]] == [["count", "start", "2"], ["count", "end", "2"]]
+    ran = ["start 1", "end 1", "start 2", "end 2"]
+    eventually(lambda: sorted((daemon.directory / "runs").read_text().splitlines()) == sorted(ran))
+    assert hookctl(*at, "replay", "99").returncode == 1
+
+
+def test_metrics_are_openmetrics(stuck: Daemon) -> None:
+    done = hookctl("--socket", stuck.socket, "metrics")
+    assert (done.returncode, done.stderr) == (0, "")
+    parsed = text_string_to_metric_families(done.stdout)  # type: ignore[no-untyped-call]
+    families = {family.name: family for family in parsed}
+    assert families["hookd_runs_running"].samples[0].value == 1
+    assert families["hookd_jobs_started"].samples[0].value == 1
+    (run,) = families["hookd_runs"].samples
+    assert run.labels == {"hook": "quick", "phase": "start", "result": "success"}
+    assert done.stdout.endswith("# EOF\n")

@@ -37,6 +37,8 @@ EVERY_ERROR: list[errors.HookdError] = [
     errors.NoSuchHook("notify"),
     errors.NoSuchRun(33),
     errors.RunnerUnavailable("it restarts"),
+    errors.TooSlow(41),
+    errors.TooManySubscribers(64),
 ]
 
 

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl test: a true run of one hook, for an operator to see."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from hookd.cli.arguments import OF_A_START, OF_AN_END, WHO
+from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.command import command, options
+from hookd.cli.submit import judge
+from hookd.cli.words import ended, safe
+from hookd.client import Client
+from hookd.model import HookRun, Phase, RunState
+
+METHOD = "io.hookd.Manager.TestHook"
+
+
+class OutputLine(msgspec.Struct):
+    """`type OutputLine` of io.hookd.Manager."""
+
+    stream: str
+    text: str
+
+
+class Plan(msgspec.Struct):
+    """`type TestPlan` of io.hookd.Manager."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    user: str | None
+    working_directory: str
+    matched: bool
+    rule: str
+    reason: str
+
+
+class Reply(msgspec.Struct):
+    """What TestHook answers, again and again with `more`."""
+
+    run: HookRun | None = None
+    output: list[OutputLine] = []
+    plan: Plan | None = None
+
+
+@command()
+@click.argument("hook")
+@click.option(
+    "--phase",
+    type=click.Choice([phase.value for phase in Phase]),
+    default=Phase.START.value,
+    show_default=True,
+    help="Which event it is told of.",
+)
+@options(*WHO, *OF_A_START, *(one for one in OF_AN_END if one.name != "message"))
+@click.option("--wait", is_flag=True, help="Accepted as with start and end; a test always waits.")
+@click.option("--dry-run", is_flag=True, help="Start nothing; print what would be started.")
+def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
+    """Run one hook as if for a job.
+
+    A true run, with the hook's user, limits and environment, and HOOKD_TEST=1 in it. What it
+    prints comes here as well as to the journal.
+    """
+    asked |= {"hook": hook, "attributes": asked["attributes"] or None}
+    with settings.client() as hookd:
+        if asked["dry_run"] or settings.json:
+            reply = hookd.call(METHOD, asked, Reply)
+            run = reply.run
+            if settings.json:
+                print_json(reply)
+            elif reply.plan:
+                _explain(reply.plan)
+        else:
+            run = _watch(hookd, asked)
+    if run is None:
+        return DONE
+    code = judge([run])
+    if code == DONE and not settings.json:
+        note(f"hook {run.hook} (run {run.run_id}): {ended(run)}")
+    return code
+
+
+def _watch(hookd: Client, asked: dict[str, Any]) -> HookRun | None:
+    """Print the output as it comes; return the run as it ended."""
+    run: HookRun | None = None
+    try:
+        for reply in hookd.stream(METHOD, asked, Reply):
+            run = reply.run or run
+            for line in reply.output:
+                file = sys.stderr if line.stream == "stderr" else sys.stdout
+                print(safe(line.text, keep="\t"), file=file, flush=True)
+    except KeyboardInterrupt:
+        if run and run.state is not RunState.ENDED:
+            note(f"run {run.run_id} goes on (hookctl cancel --run {run.run_id} ends it)")
+        raise
+    return run
+
+
+def _explain(plan: Plan) -> None:
+    verdict = "would run" if plan.matched else "would not run"
+    print(f"{verdict} for such a job: {safe(plan.rule)}: {safe(plan.reason)}")
+    print(f"user: {safe(plan.user or 'the default')}")
+    print(f"directory: {safe(plan.working_directory)}")
+    print("arguments:")
+    for argument in plan.argv:
+        print(f"  {safe(argument)}")
+    print("environment:")
+    for name, value in sorted(plan.environment.items()):
+        print(f"  {safe(name)}={safe(value)}")

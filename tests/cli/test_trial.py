@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl test: a hook is tried, and its output is seen."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.hookctl import HOOKCTL, hookctl
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+
+SCRIPT = """\
+echo "$HOOKD_TEST $HOOKD_PHASE $1"
+printf 'a\\tb\\033[31m\\n'
+echo problem >&2
+exit ${CODE:-0}
+"""
+
+
+@pytest.fixture
+def talks(daemon: Daemon) -> Daemon:
+    """Return a daemon with a hook that talks, one that fails and one that hangs."""
+    (daemon.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    script = daemon.script("talks", SCRIPT)
+    command = f'command = "{script} $PROFILE"\n'
+    daemon.hook("talks", command + '[match]\nprofile = ["Mail"]\n')
+    daemon.hook("fails", command + '[run]\nenvironment = { CODE = "3", SECRET = "hunter2" }\n')
+    daemon.hook("hangs", 'command = "/bin/sleep 60"\n')
+    daemon.start()
+    return daemon
+
+
+def test_a_true_run_with_its_output(talks: Daemon) -> None:
+    at = ("--socket", talks.socket)
+    done = hookctl(*at, "test", "talks", "--phase", "end", "--profile", "my mail")
+    assert done.returncode == 0
+    assert done.stdout == "1 end my_mail\na\tb\\x1b[31m\n"
+    lines = done.stderr.splitlines()
+    assert lines[0] == "problem"
+    assert lines[1].startswith("hookctl: hook talks (run ")
+    assert lines[1].endswith("): success")
+    assert hookctl(*at, "--json", "jobs").stdout == '{"jobs":[],"cursor":null}\n', "no job of it"
+
+
+def test_a_failure_is_1(talks: Daemon) -> None:
+    done = hookctl("--socket", talks.socket, "test", "fails")
+    assert done.returncode == 1
+    assert "hook fails (run " in done.stderr
+    assert "failed exit status 3" in done.stderr
+    unknown = hookctl("--socket", talks.socket, "test", "nothing")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
+
+
+def test_json_has_run_and_output(talks: Daemon) -> None:
+    done = hookctl("--socket", talks.socket, "--json", "test", "fails")
+    assert done.returncode == 1
+    reply = json.loads(done.stdout)
+    assert (reply["run"]["result"], reply["run"]["exit_status"]) == ("failed", 3)
+    assert {line["stream"] for line in reply["output"]} == {"stdout", "stderr"}
+
+
+def test_a_dry_run_starts_nothing_and_tells_no_secret(talks: Daemon) -> None:
+    at = ("--socket", talks.socket, "test", "--dry-run")
+    done = hookctl(*at, "fails", "--profile", "my mail", "--client-ip", "10.0.0.7")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("would run for such a job")
+    assert lines[lines.index("arguments:") + 2] == "  my_mail"
+    assert "  HOOKD_CLIENT_IP=10.0.0.7" in lines
+    assert "hunter2" not in done.stdout
+    other = hookctl(*at, "talks", "--profile", "Photos")
+    assert other.stdout.startswith("would not run for such a job: match.profile: ")
+
+
+def test_an_interrupted_test_says_that_the_run_goes_on(talks: Daemon) -> None:
+    command = [HOOKCTL, "--socket", str(talks.socket), "test", "hangs"]
+    test = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def running() -> int:
+        status = json.loads(hookctl("--socket", talks.socket, "--json", "status").stdout)
+        return int(status["running"])
+
+    eventually(running)
+    test.send_signal(signal.SIGINT)
+    said = test.communicate(timeout=30)[1]
+    assert test.returncode == 130
+    assert "goes on (hookctl cancel --run " in said
+    cancel = said.rpartition("(hookctl ")[2].rpartition(" ends it)")[0]
+    assert hookctl("--socket", talks.socket, *cancel.split()).returncode == 0
+    eventually(lambda: running() == 0)
