@@ -223,7 +223,8 @@ class Dispatcher:
         if instance is None or not self.ready or self.stopping:
             return
         tickets, drops = self.schedule.begin()
-        self._carry_out(drops)
+        if drops:
+            self._carry_out(drops)
         if tickets:
             run_ids = [ticket.run_id for ticket in tickets]
             self._store.submit(
