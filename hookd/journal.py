@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from hookd.records import ERR, NOTICE, RECORDS_LOST, WARNING, Kind, printable
+from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printable
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
@@ -143,6 +143,17 @@ class Journal:
         }
         self._look()
         self._enqueue(_Record(head, fields, context))
+
+    def line(self, text: str, identifier: str, context: Context) -> None:
+        """Write a line that somebody else has said: `identifier` is who, `text` is printable."""
+        head: dict[str, Value] = {
+            "MESSAGE": text,
+            "PRIORITY": INFO,
+            "SYSLOG_IDENTIFIER": identifier,
+            "MESSAGE_ID": None,
+        }
+        self._look()
+        self._enqueue(_Record(head, {}, context))
 
     async def settle(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""

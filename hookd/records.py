@@ -7,8 +7,6 @@ the template of MESSAGE over the record's fields and `detail`. Pure.
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from hookd.model import Receipt, Result
@@ -39,10 +37,10 @@ that a hook finds in its environment."""
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of record. `message_id` is None for lines that are not hookd's own words."""
+    """One kind of record; `priority` is the usual one."""
 
     name: str
-    message_id: str | None
+    message_id: str
     priority: int
     text: str
     explanation: str
@@ -51,7 +49,7 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS: dict[str, Kind] = {}
 
 
-def _kind(name: str, message_id: str | None, priority: int, text: str, explanation: str) -> Kind:
+def _kind(name: str, message_id: str, priority: int, text: str, explanation: str) -> Kind:
     KINDS[name] = Kind(name, message_id, priority, text, explanation)
     return KINDS[name]
 
@@ -86,10 +84,6 @@ RUN_SURVIVORS = _kind(
     "disk or a network file system that does not answer, or belong to another user whom the "
     "runner may not signal.\n\n"
     "MESSAGE names each with where it waits. They end when that answers.",
-)  # fmt: skip
-OUTPUT = _kind(
-    "output", None, INFO, "{detail}",
-    "A line that a hook printed; HOOKD_STREAM says on which stream.",
 )  # fmt: skip
 SERVER_STARTED = _kind(
     "server-started", "db41ad97c86c4e0bb2d7917de6c72ee7", INFO, "{detail}",
@@ -208,21 +202,21 @@ RECORDS_LOST = _kind(
     "database all the same: hookctl jobs.",
 )  # fmt: skip
 
-# What could move a terminal's cursor, forge a line or is no character at all. Bytes that are not
-# UTF-8 arrive as the surrogates of the "surrogateescape" handler.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# What could move a terminal's cursor, forge a line or is no character at all; a tab may stay.
+_ESCAPES = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
+}
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, control characters and stray bytes as \\xNN."""
-    return _UNPRINTABLE.sub(_escaped, text)
+    """Return the text on one line, control characters as \\xNN."""
+    return text if text.isprintable() else text.translate(_ESCAPES)
 
 
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def printable_bytes(data: bytes) -> str:
+    """Return what a program printed as text on one line: what is not UTF-8 as \\xNN too."""
+    return printable(data.decode("utf-8", "backslashreplace"))
 
 
 def receipt_fields(receipt: Receipt) -> dict[str, str | int | None]:

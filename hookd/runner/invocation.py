@@ -59,8 +59,7 @@ class Invocation:
                 )
         fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in EVENT_VARIABLES}, **own}
         self.fields = Context(fields)
-        short = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
-        self.line_fields = self.fields if len(short) == len(fields) else Context(short)
+        self.line_fields = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
 
 
 def stdin(plan: Plan, start: Start) -> int:

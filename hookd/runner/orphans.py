@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 
 from hookd.runner import tree
+from hookd.runner.launcher import ENDED
+from hookd.runner.profile import Report
 from hookd.runner.spawn import Pool
 
 PAUSE = 0.01  # seconds between two rounds
@@ -25,29 +26,34 @@ class Orphans:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._ended: dict[int, tuple[int, resource.struct_rusage]] = {}
+        self._ended: dict[int, Report] = {}
 
-    async def clear(self, patience: float) -> int:
-        """End all strays; return how many are still there after so many seconds."""
+    async def clear(self, patience: float) -> tuple[set[int], list[int]]:
+        """End all strays; return those that were alive, and those that are after the seconds."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + patience
-        while (left := self._sweep()) and loop.time() < give_up:
+        found: set[int] = set()
+        while strays := self._pool.strays():
+            if loop.time() > give_up:
+                return found, strays
+            self._sweep(strays, found)
             await asyncio.sleep(PAUSE)
-        return left
+        return found, []
 
-    def ended(self, pid: int) -> tuple[int, resource.struct_rusage] | None:
-        """Return the wait status and usage of a stray that was reaped; told once."""
+    def ended(self, pid: int) -> Report | None:
+        """Return how a stray ended, as its launcher would have said it; told once."""
         return self._ended.pop(pid, None)
 
-    def _sweep(self) -> int:
-        strays = self._pool.strays()
+    def _sweep(self, strays: list[int], found: set[int]) -> None:
         for pid in strays:  # children that nobody has reaped: their numbers are still theirs
-            tree.signal_below(pid, signal.SIGKILL)
+            found.update(tree.signal_below(pid, signal.SIGKILL))
+            if tree.status(pid).alive:
+                found.add(pid)
             with contextlib.suppress(PermissionError):
                 os.kill(pid, signal.SIGKILL)
             reaped, status, usage = os.wait4(pid, os.WNOHANG)
             if reaped:
-                self._ended[pid] = status, usage
+                cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
+                self._ended[pid] = Report.now(ENDED, pid, status, cpu, usage.ru_maxrss)
                 if len(self._ended) > REMEMBERED:
                     del self._ended[next(iter(self._ended))]
-        return len(self._pool.strays())

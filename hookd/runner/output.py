@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a hook prints: read all the time, cut into lines, bounded.
+"""What a hook prints: read all the time, bounded, passed on in lines.
 
-The loop reads both pipes whenever there is something, so a hook never waits for the journal. The
-first `budget` bytes of a run are passed on as lines; the rest is counted and dropped.
+The loop reads both pipes whenever there is something, so a hook never waits. The first `budget`
+bytes of a run are kept and passed on, a few lines in each turn of the loop and only while the
+journal takes them, so neither other runs nor memory suffer; the rest is counted and dropped.
 """
 
 from __future__ import annotations
@@ -10,45 +11,70 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
 DRAIN = 16 * CHUNK  # bytes still read of a pipe when the run is over: what a pipe can hold at most
-TAIL = 4096  # bytes kept of what is dropped, for the last line
+TAIL = 4096  # bytes remembered for the last line
+LINES = 50  # lines passed on in one turn of the loop: under a millisecond
+LATER = 0.02  # seconds until a journal that takes nothing is asked again
 
-Line = Callable[[str, bytes], None]
+
+class Sink(Protocol):
+    """Where lines go; `settled` says whether it takes some now."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether lines are taken now."""
+        ...
 
 
 class Output:
     """Both streams of one run. `line` is called with the stream's name and each line."""
 
-    __slots__ = ("_budget", "_last", "_line", "_loop", "_streams", "dropped", "total")
+    __slots__ = (
+        "_budget", "_done", "_ended", "_latest", "_line", "_loop", "_pumping", "_sink", "_streams",
+        "dropped", "total",
+    )  # fmt: skip
 
-    def __init__(self, budget: int, line: Line) -> None:
+    def __init__(self, budget: int, line: Callable[[str, bytes], None], sink: Sink) -> None:
         self._loop = asyncio.get_running_loop()
         self._budget = budget
         self._line = line
+        self._sink = sink
         self._streams: list[_Stream] = []
-        self._last = b""
+        self._latest: _Stream | None = None
+        self._pumping = False
+        self._ended = False
+        self._done: asyncio.Future[None] | None = None
         self.total = 0
         self.dropped = 0
 
     @property
     def last_line(self) -> str | None:
-        """The last line that is not blank, of either stream; None where there is none."""
-        return self._last.decode(errors="replace") or None
+        """The last line, of the stream that was written last; None where nothing was printed."""
+        tail = self._latest.tail.rstrip() if self._latest is not None else b""
+        return tail.rpartition(b"\n")[2].decode(errors="replace") or None
 
-    def open(self) -> tuple[int, int]:
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that have not been passed on yet."""
+        return any(stream.kept for stream in self._streams)
+
+    def open(self, uid: int) -> tuple[int, int]:
         """Make the pipes; return the descriptors for the program's 1 and 2, the caller's to close.
 
-        The reading ends do not block: a program may open its own pipe and empty it first.
+        They are of this user, so that `/dev/stdout` can be opened. The reading ends do not block:
+        a program may open its own pipe and empty it first.
         """
         given = []
         for name in ("stdout", "stderr"):
             reader, writer = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(reader, False)
-            stream = _Stream(name, reader)
-            self._streams.append(stream)
+            if uid != os.geteuid():
+                os.fchown(writer, uid, -1)
+            self._streams.append(_Stream(name, reader))
             given.append(writer)
         return given[0], given[1]
 
@@ -64,11 +90,17 @@ class Output:
             while stream.fd >= 0 and self.total < end and self._readable(stream):
                 pass
             self._close(stream)
-            if stream.rest:
-                self._emit(stream, [stream.rest])
-            if stream.tail:
-                self._remember(stream.tail.rstrip().rpartition(b"\n")[2])
-        self._streams.clear()
+        self._ended = True
+        self._pump()
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all lines are passed on; drop and count what is not after so long."""
+        if self.waiting:
+            self._done = self._loop.create_future()
+            await asyncio.wait([self._done], timeout=seconds)
+        for stream in self._streams:
+            self.dropped += len(stream.kept)
+            stream.kept.clear()
 
     def _readable(self, stream: _Stream) -> bool:
         """Read once; False at the end of what there is."""
@@ -89,37 +121,58 @@ class Output:
             stream.fd = -1
 
     def _take(self, stream: _Stream, data: bytes) -> None:
-        room = max(0, self._budget - (self.total - self.dropped))
+        room = self._budget - (self.total - self.dropped)
         self.total += len(data)
-        kept = data[:room]
-        if len(kept) < len(data):
-            self.dropped += len(data) - len(kept)
-            stream.tail = (stream.tail + data[-TAIL:])[-TAIL:]
-        *lines, rest = (stream.rest + kept).split(b"\n")
-        while len(rest) >= MAX_LINE:
-            lines.append(rest[:MAX_LINE])
-            rest = rest[MAX_LINE:]
-        stream.rest = rest
-        self._emit(stream, lines)
+        self.dropped += max(0, len(data) - room)
+        stream.tail = (stream.tail + data[-TAIL:])[-TAIL:]
+        self._latest = stream
+        if room > 0:
+            stream.kept += data[:room]
+            if not self._pumping:
+                self._pump()
 
-    def _emit(self, stream: _Stream, lines: list[bytes]) -> None:
-        for line in lines:
-            for start in range(0, len(line) or 1, MAX_LINE):
-                self._line(stream.name, line[start : start + MAX_LINE])
-            self._remember(line)
-
-    def _remember(self, line: bytes) -> None:
-        if line := line[:TAIL].strip():
-            self._last = line
+    def _pump(self) -> None:
+        """Pass some lines on; go on in the next turn of the loop where there are more."""
+        self._pumping = False
+        left = LINES
+        for stream in self._streams:
+            while left and self._sink.settled:
+                line = stream.next_line(self._ended)
+                if line is None:
+                    break
+                left -= 1
+                if line:
+                    self._line(stream.name, line)
+        if left and self._sink.settled:
+            if self._done is not None and not self._done.done():
+                self._done.set_result(None)
+            return
+        self._pumping = True
+        if self._sink.settled:
+            self._loop.call_soon(self._pump)
+        else:
+            self._loop.call_later(LATER, self._pump)
 
 
 class _Stream:
-    """One pipe: `rest` is the unfinished line, `tail` the end of what was dropped."""
+    """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
 
-    __slots__ = ("fd", "name", "rest", "tail")
+    __slots__ = ("fd", "kept", "name", "tail")
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
         self.fd = fd
-        self.rest = b""
+        self.kept = bytearray()
         self.tail = b""
+
+    def next_line(self, ended: bool) -> bytes | None:
+        """Take the next line out; None where there is no whole one, and more may come."""
+        end = self.kept.find(b"\n", 0, MAX_LINE)
+        skip = 1
+        if end < 0:
+            if len(self.kept) < MAX_LINE and not (ended and self.kept):
+                return None
+            end, skip = min(len(self.kept), MAX_LINE), 0
+        line = bytes(self.kept[:end])
+        del self.kept[: end + skip]
+        return line

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from hookd.config import Limits
@@ -50,3 +52,8 @@ class Report(msgspec.Struct, frozen=True):
     monotonic_ns: int
     cpu_usec: int
     peak_kib: int
+
+    @classmethod
+    def now(cls, kind: int, pid: int, status: int = 0, cpu: int = 0, peak: int = 0) -> Report:
+        """Return a report as a launcher would make it just now."""
+        return cls(kind, False, pid, status, time.time_ns(), time.monotonic_ns(), cpu, peak)

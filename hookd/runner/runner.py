@@ -27,6 +27,7 @@ from hookd.runner.supervise import Supervisor, Tools
 from hookd.runner.verdict import Cause
 from hookd.runner.watch import Watch
 
+LAST_WAIT = 30.0  # seconds beyond kill_grace: for processes stuck in the kernel, a stuck journal
 DRAIN = 60.0  # seconds that a stop waits for running hooks where no configuration says it
 
 
@@ -127,9 +128,10 @@ class Runner:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
         self._stopping = True
         if not await self._all_ended(drain):
+            grace = max(run.kill_grace for run in self._running.values())
             for run in list(self._running.values()):
                 run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
-            await self._all_ended(None)
+            await self._all_ended(grace + LAST_WAIT)
 
     async def settle(self, seconds: float) -> None:
         """Wait, for so many seconds, until the server has all results."""
@@ -183,12 +185,12 @@ class Runner:
         self._ended[run_id] = receipt
         self._send(link.Ended(run_id, receipt))
 
-    async def _all_ended(self, seconds: float | None) -> bool:
+    async def _all_ended(self, seconds: float) -> bool:
         self._idle.clear()
         return not self._running or await _event(self._idle, seconds)
 
 
-async def _event(event: asyncio.Event, seconds: float | None) -> bool:
+async def _event(event: asyncio.Event, seconds: float) -> bool:
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:

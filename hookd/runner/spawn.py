@@ -55,6 +55,7 @@ class Launcher:
             if groups is not None:
                 self.group = groups.make(self.profile)
                 self.group.enter(self.pid)
+            self._sock.send(b"\1")  # now it may give up what privileges it has
         except (psutil.Error, OSError, ValueError) as e:
             raise SpawnError(f"the limits cannot be set: {e}") from None
 
@@ -79,22 +80,33 @@ class Launcher:
 
     def kill(self) -> None:
         """Kill the launcher itself; what it had started comes to the runner."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Let the launcher end: it reads that nobody is there, kills what it has and exits."""
+        self._signal(signal.SIGCONT)  # its hook may have stopped it
         self._hang_up()
         if self.group is not None:
             self.group.discard()
             self.group = None
 
+    @property
+    def listens(self) -> bool:
+        """Whether it can be given an order."""
+        return self._sock.fileno() >= 0
+
     def _hang_up(self) -> None:
-        if self.alive:
-            self.alive = False
+        if self.listens:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
+        if self.alive:
+            self.alive = False
+            self._loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
 
     def _readable(self) -> None:
@@ -104,15 +116,21 @@ class Launcher:
             return
         except ConnectionResetError:
             data = b""
-        listener = self.listener
         if len(data) == program.REPORT.size:
             kind, left, *numbers = program.REPORT.unpack(data)
-            if listener is not None:
-                listener(Report(kind, bool(left), *numbers))
+            if self.listener is not None:
+                self.listener(Report(kind, bool(left), *numbers))
             return
+        # A dying process closes its files before its children are given to another parent; the
+        # pidfd tells when that is done.
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+        self._loop.add_reader(self.pidfd, self._died)
+
+    def _died(self) -> None:
         self._hang_up()
-        if listener is not None:
-            listener(None)
+        if self.listener is not None:
+            self.listener(None)
 
 
 class Pool:
@@ -136,7 +154,7 @@ class Pool:
         waiting = self._idle.get(profile)
         while waiting:
             launcher = waiting.pop()[1]
-            if launcher.alive:
+            if launcher.listens:
                 return launcher
         return None
 
@@ -164,7 +182,7 @@ class Pool:
     def give_back(self, launcher: Launcher) -> None:
         """Keep a launcher that has nothing left of its run, for the next one."""
         launcher.listener = None
-        if not launcher.alive or launcher.runs >= RUNS:
+        if not launcher.listens or launcher.runs >= RUNS:
             self.drop(launcher)
             return
         self._idle.setdefault(launcher.profile, []).append((self._loop.time(), launcher))
@@ -204,7 +222,7 @@ class Pool:
         self._timer = None
         oldest = self._loop.time() - IDLE
         for profile, waiting in list(self._idle.items()):
-            while waiting and (waiting[0][0] <= oldest or not waiting[0][1].alive):
+            while waiting and (waiting[0][0] <= oldest or not waiting[0][1].listens):
                 self.drop(waiting.pop(0)[1])
             if not waiting:
                 del self._idle[profile]

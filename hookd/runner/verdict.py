@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the end of a run means: from a wait status and what hookd did to a result. Pure."""
+"""What the end of a run means: from a wait status and what hookd did to a result."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import time
 
 import msgspec
 
 from hookd.config import Limits
-from hookd.model import Result
+from hookd.model import Receipt, Result
 from hookd.runner import launcher
 from hookd.runner.invocation import Plan
+from hookd.runner.output import Output
 from hookd.runner.profile import Report
 
 SKIP = 75  # the exit status by which a hook says that it had nothing to do (EX_TEMPFAIL)
@@ -24,6 +26,59 @@ class Cause(msgspec.Struct, frozen=True):
     result: Result
     limit: str | None = None
     reason: str | None = None
+
+
+class Course(msgspec.Struct):
+    """What is known of a run's course: the launcher's two reports, and hookd's own doing.
+
+    `hit` is a limit that the kernel says was met, `peak` the most memory that was seen in use.
+    """
+
+    cause: Cause | None = None
+    first: Report | None = None
+    last: Report | None = None
+    hit: str | None = None
+    peak: int = 0
+    leftovers: int = 0
+    survivors: int = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The main process, None before it was started."""
+        return self.first.pid if self.first is not None else None
+
+    def excuse(self, timeout: float) -> None:
+        """Take back a timeout where the run had ended within it after all.
+
+        The timer and the end can be ready in the same turn of the loop; the clock decides.
+        """
+        if self.cause is None or self.cause.result is not Result.TIMEOUT:
+            return
+        if self.first is None or self.last is None:
+            return
+        if self.last.monotonic_ns - self.first.monotonic_ns <= timeout * 1e9:
+            self.cause = None
+
+    def receipt(self, limits: Limits, output: Output) -> Receipt:
+        """Return the receipt; what was never reaped ends now."""
+        first, last = self.first, self.last
+        now, clock = time.time_ns(), time.monotonic_ns()
+        began = first.monotonic_ns if first is not None else clock
+        ended = last.monotonic_ns if last is not None else clock
+        ending = judge(self.cause, last, limits, self.hit)
+        return Receipt(
+            **msgspec.structs.asdict(ending),
+            last_line=output.last_line,
+            started_usec=first.realtime_ns // 1000 if first is not None else None,
+            ended_usec=(last.realtime_ns if last is not None else now) // 1000,
+            duration_usec=max(0, ended - began) // 1000,
+            cpu_usec=last.cpu_usec if last is not None else 0,
+            memory_peak=max(self.peak, 1024 * last.peak_kib if last is not None else 0),
+            output_bytes=output.total,
+            output_dropped=output.dropped,
+            leftovers=self.leftovers,
+            survivors=self.survivors,
+        )
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -54,8 +109,7 @@ def judge(cause: Cause | None, last: Report | None, limits: Limits, hit: str | N
         return Ending(Result.LIMIT, status, name, limit)
     if name is not None:
         return Ending(Result.SIGNALLED, None, name)
-    result = {0: Result.SUCCESS, SKIP: Result.SKIPPED}.get(code, Result.FAILED)
-    return Ending(result, status)
+    return Ending({0: Result.SUCCESS, SKIP: Result.SKIPPED}.get(code, Result.FAILED), status)
 
 
 def _caused(cause: Cause, status: int | None, name: str | None) -> Ending:

@@ -15,8 +15,9 @@ import psutil
 
 from hookd.runner import tree
 from hookd.runner.spawn import Launcher
+from hookd.runner.verdict import Course
 
-SOON = 0.05  # seconds between two looks at a run with such limits
+SOON = 0.02  # seconds between two looks at a run with such limits
 LATER = 1.0  # seconds between two looks at any other
 SHARE = 20  # one part in so many of the time may be spent looking
 
@@ -25,7 +26,7 @@ class Watched(Protocol):
     """A run, as far as the watch needs it."""
 
     launcher: Launcher
-    peak: int
+    course: Course
 
     def overstepped(self, limit: str) -> None:
         """Take the word that the run is beyond a limit."""
@@ -76,7 +77,7 @@ def interval(run: Watched) -> float:
 def look(run: Watched) -> None:
     """Look at one run now; tell it of a limit that it has overstepped."""
     launcher = run.launcher
-    if tree.parent(launcher.pid)[1] in "Tt":
+    if tree.status(launcher.pid).state in "Tt":
         launcher.kill()  # only a hook of its own does that; it goes with its launcher
         return
     if launcher.group is not None:
@@ -93,7 +94,7 @@ def look(run: Watched) -> None:
         used = sum(proportional(pid) for pid in pids)
         if used > profile.memory:
             run.overstepped("memory")
-    run.peak = max(run.peak, used)
+    run.course.peak = max(run.course.peak, used)
 
 
 def resident(pid: int) -> int:

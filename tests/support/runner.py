@@ -97,9 +97,11 @@ class Runner:
             switch["extra_groups"] = []
         with theirs, self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hookd.runner.main"]
-                + ["--config", str(self.directory / "hookd.toml")]
-                + ["--default-user", self.hook_user, "--link-fd", str(theirs.fileno())],
+                [
+                    *(sys.executable, "-m", "hookd.runner.main"),
+                    *("--config", str(self.directory / "hookd.toml")),
+                    *("--default-user", self.hook_user, "--link-fd", str(theirs.fileno())),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
@@ -138,6 +140,17 @@ class Runner:
         self._pump(lambda: run_id in self.ended)
         self.send(Settled([run_id]))
         return self.ended[run_id]
+
+    def has_ended(self, run_id: int, within: float) -> bool:
+        """Return whether a run has ended, after so many seconds at most."""
+        self._socket.settimeout(within)
+        try:
+            self._pump(lambda: run_id in self.ended)
+        except TimeoutError:
+            return False
+        finally:
+            self._socket.settimeout(ANSWER_WITHIN)
+        return True
 
     def run(self, hook: str, **values: Any) -> Receipt:
         """Start a run and return its receipt."""
