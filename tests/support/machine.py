@@ -9,13 +9,11 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 TREE = Path(__file__).resolve().parent.parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = ["env", "-i", f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8"]
-
-T = TypeVar("T")
 
 
 class CannotBoot(Exception):
@@ -75,14 +73,13 @@ class Machine:
         lines = self.read(f"journalctl -q -o json --all {' '.join(matches)}").splitlines()
         return [json.loads(line) for line in lines]
 
-    def until(self, condition: Callable[[], T], seconds: float = 20) -> T:
-        """Wait until the condition is true, and return what it is then."""
+    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+        """Wait until the condition is true."""
         deadline = time.monotonic() + seconds * self.slowness
-        while not (value := condition()):
+        while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"not so within {seconds * self.slowness:g} s: {condition}")
+                raise AssertionError(f"not so within {seconds * self.slowness:g} s")
             time.sleep(0.05)
-        return value
 
 
 def debian(suite: str, packages: Sequence[str]) -> Path:

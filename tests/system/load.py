@@ -20,7 +20,7 @@ clients, jobs, profile, *stop = sys.argv[1:]
 
 def work(_: int) -> list[int]:
     """Be one client, with a connection for each job, as backup scripts have."""
-    made = []
+    made: list[int] = []
     for number in itertools.count():
         if number >= int(jobs) and (not stop or Path(stop[0]).exists()):
             return made

@@ -31,6 +31,11 @@ def run_of(box: Box, job: int) -> dict[str, object]:
     return run
 
 
+def main_pid(box: Box, unit: str) -> str:
+    """Return the PID of a service, "0" where it does not run."""
+    return box.read(f"systemctl show -P MainPID {unit}")
+
+
 def started(box: Box, profile: str) -> int:
     """Start a job and wait until its hook runs."""
     job = start(box, profile)
@@ -38,10 +43,16 @@ def started(box: Box, profile: str) -> int:
     return job
 
 
+def ended(box: Box, job: int) -> dict[str, object]:
+    """Wait until a job's run has ended, and return it."""
+    box.until(lambda: run_of(box, job)["state"] == "ended")
+    return run_of(box, job)
+
+
 def finished(box: Box, job: int, profile: str) -> dict[str, object]:
     """Let a waiting hook go, and return its run at its end."""
     box.run(f"touch /run/go-{profile}")
-    return box.until(lambda: (run := run_of(box, job))["state"] == "ended" and run)
+    return ended(box, job)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +91,7 @@ def test_a_hang_is_caught_and_the_queue_is_intact(waiting: Box) -> None:
 def test_a_killed_runner_leaves_no_process_and_its_run_is_interrupted(waiting: Box) -> None:
     job = started(waiting, "w-runner")
     waiting.run("systemctl kill --kill-whom=main --signal=KILL hookd-runner.service")
-    run = waiting.until(lambda: (r := run_of(waiting, job))["state"] == "ended" and r)
-    assert run["result"] == "interrupted"
+    assert ended(waiting, job)["result"] == "interrupted"
     waiting.until(lambda: waiting.run("pgrep -f go-w-runner", check=False).status == 1)
     second = started(waiting, "w-after")
     assert finished(waiting, second, "w-after")["exit_status"] == 7
@@ -102,8 +112,8 @@ def test_a_stop_lets_a_hook_finish_and_keeps_its_result(waiting: Box) -> None:
 
 def test_a_package_upgrade_under_load(waiting: Box, deb: Path) -> None:
     job = started(waiting, "w-upgrade")
-    runner = waiting.read("systemctl show -P MainPID hookd-runner.service")
-    server = waiting.read("systemctl show -P MainPID hookd.service")
+    runner = main_pid(waiting, "hookd-runner.service")
+    server = main_pid(waiting, "hookd.service")
     waiting.run("cat >/root/load.py", stdin=LOAD)
     load = "python3 /root/load.py 8 20 load /run/stop-load >/root/jobs 2>/root/errors"
     waiting.run(f"systemd-run --quiet --unit=load sh -c '{load}'")
@@ -117,8 +127,8 @@ def test_a_package_upgrade_under_load(waiting: Box, deb: Path) -> None:
     assert len(jobs) == len(set(jobs)) >= 160
     run = finished(waiting, job, "w-upgrade")
     assert (run["result"], run["exit_status"], run["attempt"]) == ("failed", 7, 1)
-    assert waiting.read("systemctl show -P MainPID hookd-runner.service") == runner
-    assert waiting.read("systemctl show -P MainPID hookd.service") != server
+    assert main_pid(waiting, "hookd-runner.service") == runner
+    assert main_pid(waiting, "hookd.service") != server
     waiting.until(lambda: all(len(results(waiting, j)) == 1 for j in jobs[-8:]))
     count = "journalctl -q -o cat MESSAGE_ID=09e3561a475a479db2e0a0b14bb8fd5f HOOKD_HOOK=short"
     waiting.run("journalctl --sync")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The Debian package through its life: installed, upgraded, removed, purged; and as it is built."""
+"""The Debian package: as it is built, installed, upgraded, removed and purged."""
 
 from __future__ import annotations
 
