@@ -99,6 +99,11 @@ class Schedule:
     def configure(self, config: Config) -> None:
         """Take new limits and policies; they hold from the next decision on."""
         self._config = config
+        for (hook, _), rivals in self._rivals.items():
+            if self._overlap(hook) == "parallel":  # now nothing but slots keeps them waiting
+                for ticket in rivals.values():
+                    if not ticket.taken and not ticket.dropped:
+                        self._push(ticket)
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._tickets
@@ -182,9 +187,9 @@ class Schedule:
             self.waiting -= 1
             lane.waiting -= 1
         ticket.dropped = True
+        self._next_rival(ticket)  # before its own next attempt could take it for a rival
         if retry is not None:  # before the job's count can fall to zero
             decisions += self.add([retry], now)
-        self._next_rival(ticket)
         self._count_out(ticket, now, decisions)
         return decisions
 
@@ -236,8 +241,7 @@ class Schedule:
             self._contend(ticket, decisions)
 
     def _contend(self, ticket: Ticket, decisions: list[Decision]) -> None:
-        hook = self._config.hooks.get(ticket.hook)
-        overlap = hook.run.overlap if hook is not None else "parallel"
+        overlap = self._overlap(ticket.hook)
         rivals = self._rivals.setdefault((ticket.hook, ticket.key), {})
         if overlap == "skip" and rivals:
             other = next(iter(rivals))
@@ -248,6 +252,10 @@ class Schedule:
         rivals[ticket.run_id] = ticket
         if overlap == "parallel" or len(rivals) == 1:
             self._push(ticket)
+
+    def _overlap(self, hook: str) -> str:
+        configured = self._config.hooks.get(hook)
+        return configured.run.overlap if configured is not None else "parallel"
 
     def _next_rival(self, ticket: Ticket) -> None:
         rivals = self._rivals.get((ticket.hook, ticket.key))

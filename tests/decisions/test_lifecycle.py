@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The tables of states, attempts and their waits, and what a gate's end means."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookd.config import Hook
+from hookd.model import FAILURES, Result
+from hookd.server.lifecycle import (
+    MAX_RERUNS,
+    RECOVERY,
+    RUN_TRANSITIONS,
+    Knowledge,
+    Recovery,
+    Stored,
+    backoff,
+    next_attempt,
+    recover,
+    refusal,
+)
+from tests.decisions.making import configuration, receipt
+
+RUNNING, FINISHED, UNKNOWN = Knowledge.RUNNING, Knowledge.FINISHED, Knowledge.UNKNOWN
+WAITING, HANDED, ENDED = Stored.WAITING, Stored.HANDED, Stored.ENDED
+
+
+def hook(text: str = "") -> Hook:
+    return configuration(h=text).hooks["h"]
+
+
+def test_the_steps_of_a_run_and_no_other() -> None:
+    assert RUN_TRANSITIONS == {
+        (WAITING, "hand over"): HANDED,
+        (WAITING, "drop"): ENDED,
+        (HANDED, "result"): ENDED,
+        (HANDED, "interrupt"): ENDED,
+    }
+    assert not any(state is ENDED for state, _ in RUN_TRANSITIONS)
+
+
+def test_recovery_is_defined_for_all_that_can_occur_and_for_nothing_else() -> None:
+    expected = {
+        (WAITING, False, UNKNOWN): Recovery.QUEUE,
+        (HANDED, True, RUNNING): Recovery.ATTACH,
+        (HANDED, True, FINISHED): Recovery.TAKE_OVER,
+        (HANDED, True, UNKNOWN): Recovery.HAND_OVER_AGAIN,
+        (HANDED, False, UNKNOWN): Recovery.INTERRUPT,
+        (ENDED, True, FINISHED): Recovery.NOTHING,
+    }
+    assert expected == RECOVERY
+    for found in itertools.product(Stored, (True, False), Knowledge):
+        if found in expected:
+            assert recover(*found) is expected[found]
+        else:
+            with pytest.raises(KeyError):
+                recover(*found)
+
+
+@pytest.mark.parametrize("result", Result)
+def test_only_failures_are_tried_again(result: Result) -> None:
+    thrice = hook("retry.attempts = 3")
+    again = [next_attempt(thrice, attempt, result) for attempt in (1, 2, 3, 4)]
+    assert again == [result in FAILURES, result in FAILURES, False, False]
+    assert not next_attempt(hook(), 1, result)
+    assert not next_attempt(None, 1, result)
+
+
+def test_which_results_are_failures() -> None:
+    assert {str(result) for result in FAILURES} == {
+        "failed", "signalled", "timeout", "limit", "spawn-failed",
+    }  # fmt: skip
+
+
+def test_an_interrupted_run_is_run_again_only_on_request_and_not_for_ever() -> None:
+    assert not next_attempt(hook("retry.attempts = 9"), 1, Result.INTERRUPTED)
+    for attempts in (1, 3):
+        rerun = hook(f'run.on_crash = "rerun"\nretry.attempts = {attempts}')
+        last = attempts + MAX_RERUNS
+        assert all(next_attempt(rerun, n, Result.INTERRUPTED) for n in range(1, last))
+        assert not next_attempt(rerun, last, Result.INTERRUPTED)
+        assert not next_attempt(rerun, attempts, Result.FAILED)
+
+
+def test_the_wait_doubles_up_to_its_bound() -> None:
+    waits = hook('[retry]\nbackoff = "10s"\nmax_backoff = "100s"')
+    assert [backoff(waits, n, 1.0) for n in (1, 2, 3, 4, 5, 6)] == [10, 20, 40, 80, 100, 100]
+    assert [backoff(waits, n, 0.0) for n in (1, 2, 3, 4, 5, 6)] == [5, 10, 20, 40, 50, 50]
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_a_wait_is_always_finite_and_spread_over_its_upper_half(
+    attempt: int, chance: float
+) -> None:
+    waits = hook('[retry]\nbackoff = "1ms"\nmax_backoff = "1h"')
+    whole = backoff(waits, attempt, 1.0)
+    assert whole / 2 <= backoff(waits, attempt, chance) <= whole <= 3600
+
+
+GATE, LENIENT = hook('kind = "gate"'), hook('kind = "gate"\non_error = "allow"')
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "deny", "allow"),
+    [
+        (Result.SUCCESS, 0, None, None),
+        (Result.FAILED, 1, *["gate g ended with exit status 1"] * 2),
+        (Result.FAILED, 255, *["gate g ended with exit status 255"] * 2),
+        (Result.SKIPPED, 75, *["gate g ended with exit status 75"] * 2),
+        (Result.SKIPPED, None, "gate g could not decide: skipped", None),
+        (Result.SIGNALLED, None, "gate g could not decide: signalled", None),
+        (Result.TIMEOUT, None, "gate g could not decide: timeout", None),
+        (Result.TIMEOUT, 0, "gate g could not decide: timeout", None),
+        (Result.LIMIT, None, "gate g could not decide: limit", None),
+        (Result.LIMIT, 1, "gate g could not decide: limit", None),
+        (Result.SPAWN_FAILED, None, "gate g could not decide: spawn-failed", None),
+        (Result.CANCELLED, None, "gate g could not decide: cancelled", None),
+        (Result.INTERRUPTED, None, "gate g could not decide: interrupted", None),
+    ],
+)
+def test_what_a_gates_end_means(
+    result: Result, status: int | None, deny: str | None, allow: str | None
+) -> None:
+    ended = receipt(result, exit_status=status)
+    assert refusal(GATE, "g", ended) == deny
+    assert refusal(LENIENT, "g", ended) == allow
+    assert refusal(None, "g", ended) == deny  # configured no longer: as carefully as by default
+
+
+def test_the_reason_is_the_last_line_of_a_gate_that_decided() -> None:
+    refused = receipt(Result.FAILED, exit_status=1, last_line="maintenance until 6:00")
+    assert refusal(GATE, "g", refused) == "maintenance until 6:00"
+    late = receipt(Result.TIMEOUT, last_line="still thinking", reason="after 10 s")
+    assert refusal(GATE, "g", late) == "gate g could not decide: timeout (after 10 s)"

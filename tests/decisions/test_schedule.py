@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What may start now: the gates that a ticket passes, one test each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from hookd.config import Config
+from hookd.model import Phase, Result
+from hookd.server.schedule import Drop, Schedule, Stop, Ticket, hook_ticket
+from tests.decisions.making import configuration
+
+START, END = Phase.START, Phase.END
+
+
+def schedule(settings: str = "", **hooks: str) -> Schedule:
+    return Schedule(configuration(settings, **(hooks or {"h": ""})))
+
+
+def ticket(run_id: int, hook: str = "h", **values: object) -> Ticket:
+    """Return a start of a job of its own, unless told otherwise."""
+    common: dict[str, object] = {"job": 1000 + run_id, "phase": START}
+    return Ticket(run_id=run_id, hook=hook, **(common | values))  # type: ignore[arg-type]
+
+
+def begun(plan: Schedule) -> list[int]:
+    tickets, drops = plan.begin()
+    assert drops == []
+    return [t.run_id for t in tickets]
+
+
+def told(decisions: Sequence[Drop | Stop]) -> list[tuple[int, str]]:
+    """Return decisions as run and sentence."""
+    return [(d.ticket.run_id, d.reason) for d in decisions]
+
+
+def test_end_hooks_wait_for_the_start_hooks_of_their_job_alone() -> None:
+    plan = schedule()
+    assert plan.add([ticket(1, job=1), ticket(2, job=1), ticket(3, job=2)], 0) == []
+    plan.add([ticket(4, job=1, phase=END), ticket(5, job=2, phase=END)], 0)
+    assert begun(plan) == [1, 2, 3]
+    plan.ended(3, 0)
+    assert begun(plan) == [5]
+    plan.ended(1, 0)
+    assert begun(plan) == []
+    plan.ended(2, 0)
+    assert begun(plan) == [4]
+
+
+def test_an_end_waits_for_the_retries_of_its_starts() -> None:
+    plan = schedule()
+    plan.add([ticket(1, job=1)], 0)
+    assert begun(plan) == [1]
+    plan.add([ticket(2, job=1, phase=END)], 0)
+    plan.ended(1, 0, ticket(3, job=1, attempt=2, due=5.0))
+    assert (begun(plan), plan.next_due) == ([], 5.0)
+    assert (plan.tick(4.9), begun(plan)) == ([], [])
+    assert (plan.tick(5.0), begun(plan), plan.next_due) == ([], [3], None)
+    plan.ended(3, 6)
+    assert begun(plan) == [2]
+
+
+def test_start_hooks_wait_for_the_gates_of_their_job() -> None:
+    plan = schedule(h="", g='kind = "gate"')
+    plan.add([ticket(1, job=1), ticket(2, "g", job=1, gate=True), ticket(3, job=2)], 0)
+    plan.add([ticket(4, job=1, phase=END)], 0)
+    assert begun(plan) == [2, 3]
+    plan.ended(2, 0)
+    assert begun(plan) == [1]
+
+
+def test_the_order_among_the_hooks_of_a_phase() -> None:
+    plan = schedule("daemon.max_running = 2", a="order = 9", b="order = 1", c="order = 5")
+    plan.add([ticket(1, "a", order=9), ticket(2, "b", order=1), ticket(3, "c", order=5)], 0)
+    assert begun(plan) == [2, 3]
+
+
+def test_slots_in_all_and_of_a_hook() -> None:
+    plan = schedule("daemon.max_running = 3", a="run.max_running = 2", b="run.max_running = 2")
+    plan.add([ticket(n, "a" if n < 5 else "b") for n in range(1, 9)], 0)
+    assert begun(plan) == [1, 2, 5]
+    assert (plan.running, plan.waiting) == (3, 5)
+    assert (plan.counts("a"), plan.counts("b"), plan.counts("x")) == ((2, 2), (1, 3), (0, 0))
+    plan.ended(1, 0)
+    assert begun(plan) == [3]
+    plan.ended(5, 0)
+    assert begun(plan) == [6]
+    plan.ended(2, 0)
+    assert begun(plan) == [4]
+
+
+def test_a_thousand_of_one_hook_do_not_keep_another_waiting() -> None:
+    plan = schedule("daemon.max_running = 4", a="run.max_running = 4\norder = 1", b="")
+    plan.add([ticket(n, "a", order=1) for n in range(1, 1001)], 0)
+    assert begun(plan) == [1, 2, 3, 4]
+    plan.add([ticket(1001, "b")], 0)
+    plan.ended(2, 0)
+    assert begun(plan) == [1001]
+
+
+def test_runs_of_one_hook_start_in_the_order_of_their_events() -> None:
+    plan = schedule("daemon.max_running = 1")
+    plan.add([ticket(n) for n in (5, 3, 9, 1)], 0)
+    order = []
+    while runs := begun(plan):
+        order += runs
+        plan.ended(runs[0], 0)
+    assert order == [1, 3, 5, 9]
+
+
+def test_parallel_runs_have_no_rivals() -> None:
+    plan = schedule(h='run.overlap = "parallel"')
+    assert plan.add([ticket(1), ticket(2)], 0) == []
+    assert begun(plan) == [1, 2]
+
+
+def test_serial_runs_follow_each_other_in_order_by_their_key() -> None:
+    plan = schedule(h='run.overlap = "serial"')
+    plan.add([ticket(2, key="a"), ticket(1, key="a"), ticket(3, key="b"), ticket(4, key="a")], 0)
+    assert begun(plan) == [1, 3]
+    plan.ended(3, 0)
+    assert begun(plan) == []
+    plan.ended(1, 0)
+    assert begun(plan) == [2]
+    plan.ended(2, 0)
+    assert begun(plan) == [4]
+
+
+def test_skip_drops_the_newer_and_names_the_other() -> None:
+    plan = schedule(h='run.overlap = "skip"')
+    decisions = plan.add([ticket(1, key="a"), ticket(2, key="a"), ticket(3, key="b")], 0)
+    assert told(decisions) == [(2, "run 1 has not ended")]
+    assert isinstance(decisions[0], Drop)
+    assert decisions[0].result is Result.SKIPPED
+    plan.ended(2, 0)
+    assert begun(plan) == [1, 3]
+    assert told(plan.add([ticket(4, key="a")], 0)) == [(4, "run 1 has not ended")]
+    plan.ended(4, 0)
+    plan.ended(1, 0)
+    assert plan.add([ticket(5, key="a")], 0) == []
+    assert begun(plan) == [5]
+
+
+def test_replace_ends_the_older_whether_it_waits_or_runs() -> None:
+    plan = schedule(h='run.overlap = "replace"')
+    plan.add([ticket(1)], 0)
+    assert begun(plan) == [1]
+    (stop,) = plan.add([ticket(2)], 0)
+    assert isinstance(stop, Stop)
+    assert told([stop]) == [(1, "replaced by run 2")]
+    again = plan.add([ticket(3)], 0)
+    assert told(again) == [(1, "replaced by run 3"), (2, "replaced by run 3")]
+    assert isinstance(again[1], Drop)
+    assert again[1].result is Result.CANCELLED
+    plan.ended(2, 0)
+    assert begun(plan) == []
+    plan.ended(1, 0)
+    assert begun(plan) == [3]
+
+
+@pytest.mark.parametrize("overlap", ["parallel", "serial", "skip", "replace"])
+def test_a_run_is_no_rival_of_its_own_next_attempt(overlap: str) -> None:
+    plan = schedule(h=f'run.overlap = "{overlap}"')
+    plan.add([ticket(1, job=1)], 0)
+    assert begun(plan) == [1]
+    assert plan.ended(1, 1.0, ticket(2, job=1, attempt=2, due=1.0)) == []
+    assert begun(plan) == [2]
+
+
+def test_what_waited_for_its_rivals_goes_on_when_it_has_none_any_more() -> None:
+    plan = schedule(h='run.overlap = "serial"')
+    plan.add([ticket(1), ticket(2), ticket(3)], 0)
+    assert begun(plan) == [1]
+    plan.configure(configuration(h='run.overlap = "parallel"'))
+    assert begun(plan) == [2, 3]
+
+
+def test_obsolete_start_hooks_are_dropped_only_on_request_and_only_while_they_wait() -> None:
+    plan = schedule("daemon.max_running = 2", a='obsolete = "skip"', b="", c='obsolete = "skip"')
+    plan.add([ticket(1, "a", job=1)], 0)
+    assert begun(plan) == [1]
+    plan.add([ticket(2, "a", job=1), ticket(3, "b", job=1), ticket(4, "c", job=2)], 0)
+    drops = plan.job_ended(1)
+    assert told(drops) == [(2, "its job has ended before its turn")]
+    assert drops[0].result is Result.SKIPPED
+    plan.ended(2, 0)
+    plan.add([ticket(5, "a", job=1, phase=END)], 0)
+    assert (plan.job_ended(1), plan.job_ended(99)) == ([], [])
+    assert begun(plan) == [3]
+
+
+def test_cancel_what_waits_and_what_runs() -> None:
+    plan = schedule("daemon.max_running = 1")
+    one, two = ticket(1), ticket(2)
+    plan.add([one, two], 0)
+    assert begun(plan) == [1]
+    stop, drop = plan.cancel([one, two], "by uid 0")
+    assert isinstance(stop, Stop)
+    assert isinstance(drop, Drop)
+    assert (drop.result, drop.reason) == (Result.CANCELLED, "by uid 0")
+    assert plan.cancel([two], "again") == []
+    plan.ended(1, 0)
+    assert begun(plan) == []
+    plan.ended(2, 0)
+    assert (plan.waiting, plan.running) == (0, 0)
+
+
+def test_a_parked_hook_skips_and_others_go_on() -> None:
+    plan = schedule(a="", b="")
+    plan.parked.add("a")
+    plan.add([ticket(1, "a"), ticket(2, "b")], 0)
+    starts, drops = plan.begin()
+    assert [t.run_id for t in starts] == [2]
+    assert told(drops) == [(1, "the hook is parked; hookctl resume frees it")]
+    assert drops[0].result is Result.SKIPPED
+    plan.ended(1, 0)
+    plan.parked.clear()
+    plan.add([ticket(3, "a")], 0)
+    assert begun(plan) == [3]
+
+
+def test_a_hook_that_is_gone_is_cancelled() -> None:
+    plan = schedule(a="")
+    plan.add([ticket(1, "a"), ticket(2, "x")], 0)
+    plan.configure(configuration())
+    starts, drops = plan.begin()
+    assert starts == []
+    assert told(drops) == [(n, "the hook is configured no longer") for n in (1, 2)]
+    assert {drop.result for drop in drops} == {Result.CANCELLED}
+
+
+def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
+    plan = schedule("daemon.max_running = 2", h="run.max_running = 2")
+    plan.add([ticket(1), ticket(2), ticket(3)], 0)
+    starts, _ = plan.begin()
+    plan.put_back(starts)
+    assert (plan.running, plan.waiting, plan.counts("h")) == (0, 3, (0, 3))
+    assert begun(plan) == [1, 2]
+
+
+def test_due_times_and_their_order() -> None:
+    plan = schedule()
+    plan.add([ticket(1, due=5.0), ticket(2, due=3.0), ticket(3, due=1.0)], 2.0)
+    assert begun(plan) == [3]
+    assert plan.next_due == 3.0
+    plan.cancel([t for t in [plan.ticket(2)] if t], "away")
+    plan.ended(2, 3.0)
+    assert plan.tick(5.0) == []
+    assert begun(plan) == [1]
+    assert plan.next_due is None
+
+
+def test_adopted_runs_hold_their_slot_their_key_and_their_job() -> None:
+    plan = schedule("daemon.max_running = 2", h='run = {overlap = "serial", max_running = 2}')
+    plan.adopt(ticket(1, job=1, key="a"))
+    plan.add([ticket(2, key="a"), ticket(3, job=1, key="b", phase=END), ticket(4, key="c")], 0)
+    assert (plan.running, plan.waiting) == (1, 3)
+    assert begun(plan) == [4]
+    plan.ended(4, 0)
+    plan.ended(1, 0)
+    assert begun(plan) == [2, 3]
+
+
+def test_what_is_known_of_a_run() -> None:
+    plan = schedule()
+    one = ticket(1, job=1)
+    plan.add([one], 0)
+    assert 1 in plan
+    assert 2 not in plan
+    assert (plan.ticket(1), plan.ticket(2)) == (one, None)
+    assert (list(plan.of_job(1)), list(plan.of_job(2))) == ([one], [])
+    assert plan.ended(2, 0) == []
+    plan.ended(1, 0)
+    assert (1 in plan, list(plan.of_job(1))) == (False, [])
+    assert plan.ended(1, 0) == []
+    assert begun(plan) == []  # what has ended otherwise is not started any more
+
+
+def test_what_a_ticket_keeps_of_its_hook() -> None:
+    config: Config = configuration(g='kind = "gate"\norder = 3', h="")
+    assert hook_ticket(config.hooks["g"]) == (3, True)
+    assert hook_ticket(config.hooks["h"]) == (50, False)
+    assert hook_ticket(None) == (50, False)
