@@ -8,27 +8,47 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import click
 
-from hookd.cli.words import safe
+from hookd.cli.words import moment, safe
 
 RED = ("failed", "signalled", "timeout", "limit", "spawn-failed", "error", "lost", "parked")
 YELLOW = ("warning", "refused", "canceled", "cancelled", "interrupted", "unknown")
 GREEN = ("success", "ready", "healthy")
 CYAN = ("running", "waiting")
-NUMBERS = ("JOB", "RUN", "FILES", "BYTES", "DURATION", "CPU", "MEMORY", "OUTPUT", "FAILURES")
+NUMBERS = ("JOB", "RUN", "FILES", "BYTES", "DURATION", "FAILURES", "ATTEMPT")
 """Headings of columns that stand to the right."""
 
+SENTENCES = ("REASON", "COMMAND", "LAST RESULT")
+"""Headings of columns that may take several lines on a terminal; others are cut short."""
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their headings. Cells are made safe here."""
+NARROWEST = 8  # columns of the terminal: what is cut short keeps so much
+GAP = 2
+
+
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str] = ()
+) -> None:
+    """Print rows under their headings. Cells are made safe here.
+
+    `spare` are headings whose columns a narrow terminal does without, the first one first.
+    """
     cells = [[safe(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _rich(headings, cells)
+        _rich(headings, cells, spare)
     else:
         _plain(headings, cells)
+
+
+def at(usec: int | None) -> str:
+    """Return a moment for a table; on a terminal one of today is the time alone."""
+    full = moment(usec)
+    today, _, clock = full.partition(" ")
+    short = sys.stdout.isatty() and today == moment(time.time_ns() // 1000).partition(" ")[0]
+    return clock if short else full
 
 
 def paint(text: str) -> str:
@@ -60,20 +80,52 @@ def _plain(headings: Sequence[str], cells: list[list[str]]) -> None:
             cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
             for cell, width, heading in zip(line, widths, headings, strict=True)
         )
-        print("  ".join(padded).rstrip())
+        print((" " * GAP).join(padded).rstrip())
 
 
-def _rich(headings: Sequence[str], cells: list[list[str]]) -> None:
+def _rich(headings: Sequence[str], cells: list[list[str]], spare: Sequence[str]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        right = heading in NUMBERS
+    console = Console(highlight=False)
+    lines = [list(headings), *cells]
+    natural = {
+        heading: max(cell_len(line[i]) for line in lines) for i, heading in enumerate(headings)
+    }
+    widths = fit(natural, console.width, spare)
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for heading, width in widths.items():
         drawn.add_column(
-            heading, justify="right" if right else "left", no_wrap=right, overflow="fold"
+            heading,
+            width=width,
+            justify="right" if heading in NUMBERS else "left",
+            no_wrap=heading not in SENTENCES,
+            overflow="fold" if heading in SENTENCES else "ellipsis",
         )
     for row in cells:
-        drawn.add_row(*(Text(cell, style=colour(cell)) for cell in row))
-    Console(highlight=False).print(drawn)
+        named = dict(zip(headings, row, strict=True))
+        drawn.add_row(*(Text(named[heading], style=colour(named[heading])) for heading in widths))
+    console.print(drawn)
+
+
+def fit(natural: dict[str, int], width: int, spare: Sequence[str]) -> dict[str, int]:
+    """Return the columns that are shown and the width of each, so that a line fits.
+
+    Spare columns go first; then the widest is made narrower, again and again.
+    """
+    widths = dict(natural)
+
+    def excess() -> int:
+        return sum(widths.values()) + GAP * (len(widths) - 1) - width
+
+    for heading in spare:
+        if excess() > 0:
+            del widths[heading]
+    while excess() > 0:
+        widest = max(widths, key=lambda heading: widths[heading])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    return widths

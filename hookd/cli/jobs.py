@@ -12,7 +12,7 @@ import msgspec
 from hookd.cli.arguments import WHO
 from hookd.cli.base import DONE, Settings, note, print_json
 from hookd.cli.command import command, options
-from hookd.cli.draw import paint, table
+from hookd.cli.draw import at, paint, table
 from hookd.cli.when import past
 from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, safe, size, span
 from hookd.model import HookRun, Job, JobState, Outcome
@@ -52,7 +52,7 @@ def jobs(settings: Settings, **filters: Any) -> int:
         print_json(page)
         return DONE
     now = time.time_ns() // 1000
-    table(_HEADINGS, [_row(job, now) for job in page.jobs])
+    table(_HEADINGS, [_row(job, now) for job in page.jobs], ("CLIENT", "FILES", "USER"))
     if page.cursor:
         note(f"there are older ones: repeat with --cursor {page.cursor}")
     return DONE
@@ -65,7 +65,7 @@ def _row(job: Job, now: int) -> list[object]:
         job.profile,
         job.user,
         job.client_ip,
-        moment(job.started_usec),
+        at(job.started_usec),
         span(job_age(job, now)),
         job.file_count,
         size(job.byte_count),
@@ -96,6 +96,7 @@ def _show(job: Job) -> None:
         ("user", job.user),
         ("client", f"{job.client_ip} build {job.client_build_no}".removesuffix(" build ")),
         ("server's", job.server_job_id),
+        ("started", moment(job.started_usec)),
         ("contents", f"{job.file_count} files, {size(job.byte_count)}" if job.ended_usec else ""),
         ("reason", job.reason),
         ("message", job.message),
@@ -106,9 +107,9 @@ def _show(job: Job) -> None:
             print(f"  {safe(name):<8} {safe(value)}")
     for usec, text, printed in _timeline(job):
         passed = "waiting" if usec is None else "+" + span(max(0, usec - job.started_usec))
-        print(f"{moment(usec):<19}  {passed:>10}  {text}")
+        print(f"{passed:>11}  {text}")
         for line in printed:
-            print(f"{'':31}  | {safe(line)}")
+            print(f"{'':11}  {safe(line)}")
 
 
 def _timeline(job: Job) -> list[tuple[int | None, str, list[str]]]:
@@ -121,8 +122,8 @@ def _timeline(job: Job) -> list[tuple[int | None, str, list[str]]]:
         if run.started_usec is not None:
             life.append((run.started_usec, f"{name} started", []))
         if run.ended_usec is not None:
-            text = f"{name} {paint(ended(run))}{_receipt(run)}"
-            life.append((run.ended_usec, text, _printed(run)))
+            text = f"{name} {paint(ended(run))}"
+            life.append((run.ended_usec, text, _receipt(run) + _printed(run)))
         elif run.started_usec is None:
             life.append((None, f"{name} waits", []))
     return sorted(life, key=lambda entry: (entry[0] is None, entry[0] or 0))
@@ -134,10 +135,14 @@ def _printed(run: HookRun) -> list[str]:
         return []
     from hookd.cli import records
 
-    return records.output(run, LINES) if records.has_journal() else []
+    found = records.output(run, LINES) if records.has_journal() else []
+    return ["| " + line for line in found]
 
 
-def _receipt(run: HookRun) -> str:
+def _receipt(run: HookRun) -> list[str]:
+    """Return what a run has used, in a line; nothing where nothing was started."""
+    if run.started_usec is None:
+        return []
     parts = [f"wall {span(run.duration_usec)}", f"cpu {span(run.cpu_usec)}"]
     if run.memory_peak:
         parts.append(f"memory {size(run.memory_peak)}")
@@ -146,4 +151,4 @@ def _receipt(run: HookRun) -> str:
         parts.append(f"output {size(run.output_bytes)}{dropped}")
     if run.leftovers:
         parts.append(f"leftovers {run.leftovers} ({run.survivors or 0} survived)")
-    return f"; {', '.join(parts)}" if run.started_usec is not None else ""
+    return [", ".join(parts)]

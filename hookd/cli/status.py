@@ -9,8 +9,8 @@ import msgspec
 
 from hookd.cli.base import DONE, REFUSED, Settings, print_json
 from hookd.cli.command import command
-from hookd.cli.draw import paint, table
-from hookd.cli.words import ended, moment, safe, span
+from hookd.cli.draw import at, paint, table
+from hookd.cli.words import ended, safe, span
 from hookd.model import HookRun, Phase
 
 
@@ -116,7 +116,7 @@ def hooks(settings: Settings) -> int:
         print_json(found)
         return DONE
     headings = ["HOOK", "KIND", "PHASES", "STATE", "FAILURES", "LAST RESULT", "AT", "COMMAND"]
-    table(headings, [_row(hook) for hook in found])
+    table(headings, [_row(hook) for hook in found], ("COMMAND", "KIND"))
     return DONE
 
 
@@ -129,7 +129,7 @@ def _row(hook: Hook) -> list[object]:
         _state(hook),
         hook.failures,
         ended(last) if last else "-",
-        moment(last.ended_usec) if last else "-",
+        at(last.ended_usec) if last else "-",
         hook.command,
     ]
 

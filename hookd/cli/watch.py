@@ -22,10 +22,10 @@ from rich.text import Text
 
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
-from hookd.cli.draw import colour
+from hookd.cli.draw import at, colour
 from hookd.cli.jobs import Page
 from hookd.cli.status import HooksReply, Status, StatusReply
-from hookd.cli.words import ended, moment, safe, span
+from hookd.cli.words import ended, safe, span
 from hookd.client import Client
 from hookd.model import HookRun, Job, RunState
 
@@ -112,7 +112,10 @@ def draw(picture: Picture) -> RenderableType:
 
 
 def _going(picture: Picture) -> Table:
-    table = Table(*_WHO, "", "ELAPSED", "LIMIT", box=None)
+    table = _table()
+    table.add_column("")
+    table.add_column("ELAPSED")
+    table.add_column("LIMIT")
     for job, run in picture.going:
         limit = picture.timeouts.get(run.hook, 0)
         elapsed = max(0, picture.now - run.started_usec) if run.started_usec else 0
@@ -124,14 +127,21 @@ def _going(picture: Picture) -> Table:
 
 
 def _gone(picture: Picture) -> Table:
-    table = Table(*_WHO, "RESULT", "AT", box=None)
+    table = _table()
+    table.add_column("AT")
+    table.add_column("RESULT")  # the one that may take several lines
     for job, run in picture.gone:
         result = ended(run)
-        table.add_row(*_who(job, run), Text(result, style=colour(result)), moment(run.ended_usec))
+        table.add_row(*_who(job, run), at(run.ended_usec), Text(result, style=colour(result)))
     return table
 
 
-_WHO = ("RUN", "HOOK", "PHASE", "JOB", "PROFILE")
+def _table() -> Table:
+    """Return a table with the columns that tell which run it is."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, width in (("RUN", 7), ("HOOK", 16), ("PHASE", 5), ("JOB", 7), ("PROFILE", 16)):
+        table.add_column(heading, max_width=width, no_wrap=True, overflow="ellipsis")
+    return table
 
 
 def _who(job: Job, run: HookRun) -> list[Text]:

@@ -101,5 +101,5 @@ def test_following_goes_on_over_a_rotation(logged: Daemon) -> None:
 def test_the_life_of_a_job_ends_with_what_its_hooks_said(logged: Daemon) -> None:
     life = hookctl("--socket", logged.socket, "job", "1").stdout.splitlines()
     ended = next(n for n, line in enumerate(life) if "failed exit status 3" in line)
-    said = [line.strip() for line in life[ended + 1 : ended + 4]]
+    said = [line.strip() for line in life[ended + 2 : ended + 5]]
     assert sorted(said) == sorted(["| first", "| evil \\x1b[31m", "| last"])
