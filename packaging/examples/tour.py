@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every command of hookctl on live jobs: one stuck, one failing, one refused by a gate.
+
+    tour.py [--write FILE]
+
+Runs in a scratch directory, beside a daemon of its own. --write makes the Markdown page of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import textwrap
+from pathlib import Path
+
+from demo import BIN, start_daemon
+
+SHOWN_AS = "/tmp/tour"  # instead of the scratch directory's random name
+COLUMNS = 98
+WATCHED = 1.5  # seconds: some pictures of hookctl watch, of which the last is shown
+
+SCRIPTS = {
+    "gate": 'test "$HOOKD_PROFILE" != Archive || { echo "the tape is full"; exit 1; }\n',
+    "verify": 'echo "checking $1"; echo "checksum of a.img differs" >&2; exit 3\n',
+}
+HOOKS = {
+    "gate": 'command = "{0}/gate"\nkind = "gate"\nphases = ["start"]\n',
+    "notify": 'command = "/bin/echo $PHASE of $JOB_ID from $CLIENT_IP"\n',
+    "snapshot": (
+        'command = "/bin/sleep 300"\nphases = ["start"]\n[match]\nprofile = ["Database"]\n'
+        '[limits]\ntimeout = "5min"\nkill_grace = "1s"\n'
+    ),
+    "verify": (
+        'command = "{0}/verify $PROFILE"\nphases = ["end"]\n'
+        '[match]\nprofile = ["Mail*"]\n[retry]\nquarantine_after = 2\n'
+    ),
+}
+APPCONFIG = """\
+<AppConfig>
+  <parameter name="httpPort" type="2" value="5800"></parameter>
+  <parameter name="jobHookScript" type="1" value="/opt/hook.sh $EVENT $PROFILE &quot;$USER&quot;"/>
+</AppConfig>
+"""
+
+
+class Tour:
+    """Runs the steps in a scratch directory, and keeps what there was to see as Markdown."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.page: list[str] = []
+        self._in_block = False
+
+    def say(self, title: str, text: str = "") -> None:
+        """Open a chapter."""
+        self._block(False)
+        self._print(f"## {title}\n")
+        if text:
+            self._print(textwrap.fill(text, 90) + "\n")
+
+    def run(self, line: str) -> None:
+        """Run a shell line, whose hookctl is the daemon's; show it, its output and its status."""
+        self._block(True)
+        self._print(f"$ {line}")
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=self.scratch,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.stdout:
+            self._print(done.stdout.rstrip("\n"))
+        if done.returncode:
+            self._print(f"(exit status {done.returncode})")
+
+    def watch(self) -> None:
+        """Let hookctl watch draw for a moment; show its last picture."""
+        self._block(True)
+        self._print("$ hookctl watch")
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, COLUMNS, 0, 0))
+        command = ["timeout", "-s", "INT", str(WATCHED), "hookctl", "watch"]
+        with subprocess.Popen(
+            command, cwd=self.scratch, env=self._environment(), stdin=theirs, stdout=theirs
+        ):
+            os.close(theirs)
+            screen = b""
+            while data := _read(ours):
+                screen += data
+        os.close(ours)
+        picture = screen.decode().split("\x1b[H")[-1].partition("\x1b[?1049l")[0]
+        bare = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", picture)
+        lines = [line.rstrip() for line in bare.splitlines()]
+        self._print("\n".join(lines).strip())
+
+    def text(self) -> str:
+        """Return the page."""
+        self._block(False)
+        return "\n".join(self.page).rstrip() + "\n"
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{self.scratch}/bin:{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "TERM": "xterm", "NO_COLOR": "1"}
+
+    def _block(self, wanted: bool) -> None:
+        if self._in_block != wanted:
+            self._print("```" if wanted else "```\n")
+            self._in_block = wanted
+
+    def _print(self, text: str) -> None:
+        text = text.replace(str(self.scratch), SHOWN_AS)
+        print(text, flush=True)
+        self.page.append(text)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: the other side is closed, see pty(7)
+        return b""
+
+
+def lay_out(scratch: Path) -> None:
+    """Write scripts, hook files, and a hookctl that knows the socket."""
+    for folder in ("hooks.d", "bin"):
+        (scratch / folder).mkdir()
+    (scratch / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    hookctl = f'exec {BIN}/hookctl --socket {scratch}/hookd.sock "$@"\n'
+    scripts = {**SCRIPTS, "bin/hookctl": hookctl}
+    for name, text in scripts.items():
+        (scratch / name).write_text("#!/bin/sh\n" + text)
+        (scratch / name).chmod(0o755)
+    for name, text in HOOKS.items():
+        (scratch / "hooks.d" / f"{name}.toml").write_text(text.replace("{0}", str(scratch)))
+    (scratch / "AppConfig.xml").write_text(APPCONFIG)
+
+
+def backup_jobs(tour: Tour) -> None:
+    """What a backup server does."""
+    tour.say(
+        "Jobs",
+        "A backup script starts a job and ends it. A gate hook may refuse a start; the exit "
+        "status is then 75. With --wait the hooks are waited for, and a failed one is told.",
+    )
+    start = "hookctl start --user ann@example.com --client-ip"
+    tour.run(f"{start} 10.0.0.7 --profile 'Mail Archive' --attribute tape=A7")
+    tour.run(f"{start} 10.0.0.8 --profile Database")
+    tour.run(f"{start} 10.0.0.9 --profile Archive")
+    tour.run("hookctl end 1 --file-count 12 --byte-count 34567 --outcome success --wait")
+    tour.say("Syncrify", "The same as Syncrify's own hook script says it.")
+    tour.run("hookctl syncrify true 10.0.0.7 563 Mail_Archive bob@example.com 0 0 41")
+    tour.run("hookctl syncrify false 10.0.0.7 563 Mail_Archive bob@example.com 9 1024 41")
+    tour.run("hookctl import-syncrify AppConfig.xml --output -")
+
+
+def looking(tour: Tour) -> None:
+    """What an operator sees."""
+    tour.say("How is it?")
+    tour.run("hookctl status")
+    tour.run("hookctl jobs")
+    tour.run("hookctl jobs --state running --json")
+    tour.say("What became of this job?")
+    tour.run("hookctl job 1")
+    tour.run("hookctl why 1")
+    tour.run("hookctl logs 1 --since 2min")
+    tour.say("What runs now?", "The table is drawn anew twice a second; this is one picture.")
+    tour.watch()
+
+
+def mending(tour: Tour) -> None:
+    """What an operator does."""
+    tour.say("The stuck one is ended")
+    tour.run("hookctl cancel 2")
+    tour.say(
+        "The failing one is mended",
+        "It has failed twice in a row, which its file takes for reason enough to park it.",
+    )
+    tour.run("hookctl hooks")
+    tour.run("hookctl resume verify")
+    tour.run("hookctl test verify --phase end --profile 'Mail Archive'")
+    tour.run("printf '#!/bin/sh\\necho \"$1 is fine\"\\n' >verify")
+    tour.run("hookctl test verify --phase end --profile 'Mail Archive'")
+    tour.run("hookctl test verify --phase end --profile Photos --dry-run")
+    tour.run("hookctl replay 1")
+    tour.say("A mistake in the configuration changes nothing")
+    tour.run("echo 'comand = \"/bin/true\"' >hooks.d/extra.toml; hookctl check hooks.d/extra.toml")
+    tour.run("hookctl reload")
+    tour.run("rm hooks.d/extra.toml; hookctl reload")
+    tour.say("Figures for Prometheus")
+    tour.run("hookctl metrics | grep -v '^#' | head -12")
+
+
+def main() -> None:
+    """Lay out, start, show, stop, clean up."""
+    scratch = Path(tempfile.mkdtemp(prefix="hookd-tour-"))
+    tour = Tour(scratch)
+    tour.page.append("# A tour of hookctl\n\nMade by `make tour`; times and numbers differ.\n")
+    try:
+        lay_out(scratch)
+        daemon = start_daemon(scratch)
+        try:
+            for chapter in (backup_jobs, looking, mending):
+                chapter(tour)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            status = daemon.wait()
+        page = tour.text()
+    finally:
+        shutil.rmtree(scratch)
+    if sys.argv[1:2] == ["--write"]:
+        Path(sys.argv[2]).write_text(page)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
