@@ -4,7 +4,7 @@
 ROUNDS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-system hostile crash bench lint deb rpm clean
+.PHONY: help setup demo tour test test-all test-system hostile crash bench lint deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,9 @@ setup: ## make .venv with hookd, hookctl and the test tools
 
 demo: ## show hookd at work in a scratch directory
 	@packaging/demo
+
+tour: ## show every hookctl command on live jobs; writes docs/TOUR.md
+	@packaging/tour --write docs/TOUR.md
 
 test: ## run the tests, without the slow tiers
 	@tests/run
