@@ -24,7 +24,7 @@ from pathlib import Path
 
 from demo import BIN, start_daemon
 
-SHOWN_AS = "/tmp/tour"  # instead of the scratch directory's random name
+SHOWN_AS = "/srv/tour"  # instead of the scratch directory's random name
 COLUMNS = 98
 WATCHED = 1.5  # seconds: some pictures of hookctl watch, of which the last is shown
 
