@@ -292,22 +292,22 @@ class Books:
         return [key for (key,) in rows]
 
     def overdue(self, age_usec: int, now: Now, limit: int) -> tuple[list[int], int | None]:
-        """Return open jobs at least this old, and how long until the next one is.
-
-        Ages are told by boot time where the job began in this boot, so that a set clock neither
-        loses a job nor keeps it.
-        """
+        """Return open jobs at least this old, at most `limit`, and how long until the next is."""
         due: list[int] = []
-        rows = self.connection.execute(_OPEN_JOBS)
-        for row in rows:
-            job = _job_row(row)
-            left = age_usec - job.age(now)
+        soonest: int | None = None
+        rows = self.connection.execute(
+            "SELECT key, boot_id, boottime_usec, started_usec FROM jobs WHERE state = 'running'"
+            " ORDER BY key"
+        )
+        for key, boot_id, boottime_usec, started_usec in rows:  # by no means in order of age
+            left = age_usec - _age(boot_id, boottime_usec, started_usec, now)
             if left > 0:
-                return due, left
-            due.append(job.key)
-            if len(due) == limit:
+                soonest = left if soonest is None else min(left, soonest)
+            elif len(due) == limit:
                 return due, 0
-        return due, None
+            else:
+                due.append(key)
+        return due, soonest
 
     def tied(self) -> list[int]:
         """Return the keys of open jobs that hang on a connection."""
@@ -564,7 +564,7 @@ class _JobRow(msgspec.Struct, frozen=True):
             "client_build_no": self.client_build_no,
             "server_job_id": self.server_job_id,
             "attributes": msgspec.json.decode(self.attributes, type=dict[str, str]),
-            "test": bool(self.test),
+            "test": self.test,
         }
         if phase is Phase.START:
             return Event(**common)  # type: ignore[arg-type]
@@ -578,14 +578,22 @@ class _JobRow(msgspec.Struct, frozen=True):
         )
 
     def age(self, now: Now) -> int:
-        """Return how old the job is, in microseconds, by the best clock there is."""
-        if self.boot_id == now.boot_id:
-            return now.boottime_usec - self.boottime_usec
-        return max(0, now.usec - self.started_usec)
+        """Return how old the job is, in microseconds."""
+        return _age(self.boot_id, self.boottime_usec, self.started_usec, now)
+
+
+def _age(boot_id: str, boottime_usec: int, started_usec: int, now: Now) -> int:
+    """Return the age of a job that began then, in microseconds.
+
+    By boot time where it began in this boot, so that a set clock neither ends a job nor keeps
+    it. A job of an earlier boot is at least as old as this boot, whatever the clock said then.
+    """
+    if boot_id == now.boot_id:
+        return now.boottime_usec - boottime_usec
+    return max(now.boottime_usec, now.usec - started_usec)
 
 
 _JOBS = f"SELECT {', '.join(_JobRow.__struct_fields__)} FROM jobs"
-_OPEN_JOBS = f"{_JOBS} WHERE state = 'running' ORDER BY key"
 
 RUN_COLUMNS = ", ".join({"limit": '"limit"'}.get(name, name) for name in HookRun.__struct_fields__)
 """The columns of a run in the order of HookRun's fields."""
@@ -613,11 +621,17 @@ def new_run(run_id: int, hook: str, phase: Phase, attempt: int) -> HookRun:
 
 
 def _job_row(row: Sequence[object]) -> _JobRow:
-    return _JobRow(*row)  # type: ignore[arg-type]
+    values = dict(zip(_JobRow.__struct_fields__, row, strict=True))
+    for name in ("tie", "allowed", "test"):
+        values[name] = bool(values[name])
+    return _JobRow(**values)  # type: ignore[arg-type]
 
 
 def _digest(method: str, request: Event | EndRequest) -> bytes:
     """Return what tells two requests of one ID apart. How an answer is awaited is no content."""
+    if isinstance(request, Event):  # nor is the order of attributes
+        attributes = dict(sorted(request.attributes.items()))
+        request = msgspec.structs.replace(request, attributes=attributes)
     return hashlib.blake2b(
         method.encode() + b"\0" + msgspec.json.encode(request), digest_size=16
     ).digest()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Books on a real file, and short ways to write in them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hookd.model import Event, Outcome
+from hookd.server.books import Booked, Books, EndRequest, NewRun, Now, Plan, StartRequest
+from hookd.server.schema import migrate
+from tests.decisions.making import event
+
+DAY = 86_400_000_000  # microseconds
+
+
+def now(usec: int = 1_000, boottime_usec: int = 0, boot_id: str = "boot") -> Now:
+    return Now(usec, boottime_usec, boot_id)
+
+
+def planned(*hooks: str) -> Plan:
+    """Return a plan by which these hooks match every event."""
+    return lambda _: [NewRun(hook, "") for hook in hooks]
+
+
+@contextmanager
+def opened(path: Path, boot_id: str = "boot", per_boot_ids: bool = False) -> Iterator[Ledger]:
+    """Open, or make, the books of a file."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        migrate(connection)
+        ledger = Ledger(connection, boot_id, per_boot_ids)
+        ledger.load()
+        yield ledger
+    finally:
+        connection.close()
+
+
+class Ledger(Books):
+    """The books, with defaults for what a test does not care about."""
+
+    def start(
+        self,
+        *hooks: str,
+        request_id: str | None = None,
+        tie: bool = False,
+        uid: int = 1000,
+        room: int = 100,
+        at: Now | None = None,
+        **values: Any,
+    ) -> Booked:
+        told: Event = event(**({"job_id": 0} | values))
+        request = StartRequest(event=told, request_id=request_id, tie=tie, uid=uid)
+        return self.start_job(request, planned(*hooks), room, at or now(boot_id=self.boot_id))
+
+    def end(self, *hooks: str, room: int = 100, at: Now | None = None, **values: Any) -> Booked:
+        request = EndRequest(**({"outcome": Outcome.SUCCESS} | values))
+        return self.end_job(request, planned(*hooks), room, at or now(boot_id=self.boot_id))
+
+    def contents(self) -> list[list[tuple[Any, ...]]]:
+        """Return every row of every table."""
+        tables = ("jobs", "events", "runs", "hooks", "servers", "boot")
+        return [self.connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]

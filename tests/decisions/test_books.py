@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is written down of jobs: IDs, repeated requests, ends, lost jobs. On a real file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookd.errors import (
+    HookdError,
+    InvalidParameter,
+    JobAlreadyEnded,
+    NoSuchJob,
+    QueueFull,
+    RequestIdConflict,
+)
+from hookd.model import INT_MAX, Outcome, Phase, RunState
+from hookd.server import archive
+from tests.decisions.ledger import DAY, Ledger, now, opened
+from tests.decisions.making import event
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hookd.db"
+
+
+@pytest.fixture
+def books(path: Path) -> Iterator[Ledger]:
+    with opened(path) as ledger:
+        yield ledger
+
+
+def refused(books: Ledger, error: type[HookdError], act: Callable[[], object]) -> HookdError:
+    """Return the error that an act is refused with, having seen that it wrote nothing."""
+    before, queued = books.contents(), books.queued
+    with pytest.raises(error) as raised:
+        act()
+    assert (books.contents(), books.queued) == (before, queued)
+    return raised.value
+
+
+def test_ids_ascend_over_restarts_and_are_never_used_again(path: Path) -> None:
+    ids = []
+    for boot in ("one", "two"):
+        with opened(path, boot) as books:
+            ids += [books.start().event.job_id for _ in range(3)]
+    with opened(path, "three") as books:
+        for job_id in ids:
+            books.end(job_id=job_id)
+        assert books.prune(INT_MAX) == 6
+        ids.append(books.start().event.job_id)
+    assert ids == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_per_boot_ids_count_from_one_at_each_boot_and_go_on_within_it(path: Path) -> None:
+    def started(boot: str, per_boot: bool = True) -> list[int]:
+        with opened(path, boot, per_boot) as books:
+            return [books.start().event.job_id for _ in range(2)]
+
+    assert started("one") == [1, 2]
+    assert started("one") == [3, 4]
+    assert started("two") == [1, 2]
+    assert started("two", per_boot=False) == [7, 8]  # ascending for ever, over all jobs
+    assert started("two") == [3, 4]
+    with opened(path, "two", True) as books:
+        assert books.end(job_id=1).job == 5  # the newest of that ID
+        assert archive.job(books.connection, 2).state == "running"
+
+
+def test_a_start_as_it_is_written_and_answered(books: Ledger) -> None:
+    told: dict[str, Any] = {
+        "server_job_id": "s",
+        "attributes": {"b": "1", "a": "é"},
+        "profile": "a b\n",
+    }
+    booked = books.start("h", "g", request_id="r", tie=True, **told)
+    assert (booked.duplicate, booked.allowed, booked.reason, booked.tie) == (
+        False,
+        True,
+        None,
+        True,
+    )
+    assert booked.event == event(job_id=1, **told)
+    assert [(run.run_id, run.hook, run.attempt, run.state) for run, _ in booked.runs] == [
+        (1, "h", 1, RunState.WAITING),
+        (2, "g", 1, RunState.WAITING),
+    ]
+    job = archive.job(books.connection, 1)
+    assert (job.profile, job.attributes, job.request_id) == ("a b\n", {"b": "1", "a": "é"}, "r")
+    assert (job.state, job.tie, job.started_usec, job.ended_usec) == ("running", True, 1000, None)
+
+
+def test_a_repeated_request_is_answered_as_the_first_was(books: Ledger) -> None:
+    first = books.start("h", request_id="r", attributes={"a": "1", "b": "2"})
+    second = books.start("other", request_id="r", attributes={"b": "2", "a": "1"}, at=now(9))
+    assert (second.job, second.event, second.duplicate) == (first.job, first.event, True)
+    assert second.tie is False
+    assert [run.hook for run, _ in second.runs] == ["h"]
+    ended = books.end("e", job_id=1, request_id="x", file_count=3)
+    again = books.end("e", job_id=1, request_id="x", file_count=3, at=now(9))
+    assert (again.duplicate, again.event, again.job) == (True, ended.event, ended.job)
+    assert [run.run_id for run, _ in again.runs] == [run.run_id for run, _ in ended.runs]
+    assert books.queued == 2
+
+
+def test_a_request_id_with_other_content_is_a_conflict(books: Ledger) -> None:
+    books.start(request_id="r")
+    books.start()
+    books.end(job_id=1, request_id="x", byte_count=1)
+    acts: list[Callable[[], object]] = [
+        lambda: books.start(request_id="r", user="other"),
+        lambda: books.start(request_id="r", attributes={"a": ""}),
+        lambda: books.start(request_id="x"),
+        lambda: books.end(job_id=1, request_id="x", byte_count=2),
+        lambda: books.end(job_id=2, request_id="x", byte_count=1),
+        lambda: books.end(job_id=2, request_id="r"),
+    ]
+    for act in acts:
+        error = refused(books, RequestIdConflict, act)
+        assert error.parameters()["job_id"] == 1
+
+
+def test_two_starts_without_a_request_id_are_two_jobs(books: Ledger) -> None:
+    assert [books.start(server_job_id="s").event.job_id for _ in range(2)] == [1, 2]
+
+
+def test_an_end_as_it_is_written_and_answered(books: Ledger) -> None:
+    books.start(at=now(1_000, 5_000_000))
+    booked = books.end(
+        "h",
+        job_id=1,
+        file_count=2,
+        byte_count=INT_MAX,
+        outcome=Outcome.WARNING,
+        message="m",
+        at=now(7_000, 12_000_000),
+    )
+    assert booked.event == event(
+        Phase.END,
+        job_id=1,
+        file_count=2,
+        byte_count=INT_MAX,
+        outcome=Outcome.WARNING,
+        message="m",
+        duration_usec=7_000_000,
+    )
+    job = archive.job(books.connection, 1)
+    assert (job.state, job.outcome, job.message) == ("ended", "warning", "m")
+    assert (job.file_count, job.byte_count, job.ended_usec) == (2, INT_MAX, 7_000)
+
+
+def test_an_end_of_nothing_and_a_second_end(books: Ledger) -> None:
+    refused(books, NoSuchJob, lambda: books.end("h", job_id=1))
+    refused(books, NoSuchJob, lambda: books.end("h", server_job_id="s"))
+    books.start(server_job_id="s")
+    books.end(job_id=1, outcome=Outcome.ERROR)
+    acts: list[Callable[[], object]] = [
+        lambda: books.end("h", job_id=1),
+        lambda: books.end("h", server_job_id="s"),
+    ]
+    for act in acts:
+        error = refused(books, JobAlreadyEnded, act)
+        assert error.parameters() == {"job_id": 1, "outcome": "error"}
+
+
+def test_a_servers_own_id_means_its_newest_running_job(books: Ledger) -> None:
+    for uid in (1, 1, 2, 1):
+        books.start(server_job_id="s", uid=uid)
+    assert books.end(server_job_id="s", uid=1).event.job_id == 4
+    assert books.end(server_job_id="s", uid=1).event.job_id == 2
+    assert books.end(server_job_id="s", uid=2).event.job_id == 3
+    assert (
+        books.end(server_job_id="s", uid=2).event.job_id == 1
+    )  # of whomever, if none is one's own
+    error = refused(books, JobAlreadyEnded, lambda: books.end(server_job_id="s", uid=1))
+    assert error.parameters()["job_id"] == 4
+
+
+def test_both_ids_must_mean_the_same_job(books: Ledger) -> None:
+    books.start(server_job_id="s")
+    error = refused(books, InvalidParameter, lambda: books.end(job_id=1, server_job_id="t"))
+    assert str(error) == "server_job_id: found 't', but job 1 has 's'"
+    assert books.end(job_id=1, server_job_id="s").job == 1
+
+
+def test_the_queue_has_room_for_so_many_runs(books: Ledger) -> None:
+    books.start("a", "b", room=3)
+    error = refused(books, QueueFull, lambda: books.start("a", "b", room=3))
+    assert error.parameters() == {"retry_after_msec": 1000}
+    refused(books, QueueFull, lambda: books.end("a", "b", job_id=1, room=3))
+    books.start("a", room=3)
+    refused(books, QueueFull, lambda: books.start("a", room=3))
+    assert books.start(room=3).runs == []  # what needs no room is always taken
+    books.hand_over([1], "runner")
+    assert books.start("a", room=3).job == 4
+
+
+def test_what_a_start_finds_out_of_the_file_is_what_was_counted(path: Path) -> None:
+    with opened(path) as books:
+        books.start("a", "b", "c")
+        books.hand_over([2], "runner")
+    with opened(path) as books:
+        assert books.queued == 2
+
+
+def test_a_new_instance_of_a_server_loses_its_open_jobs_alone(books: Ledger) -> None:
+    books.start(uid=1)  # of before any instance was known
+    assert books.server_started(1, "one") == [1]
+    books.end(job_id=1)
+    books.start(uid=1)
+    books.start(uid=1)
+    books.end(job_id=3)
+    books.start(uid=2)
+    assert books.server_started(1, "one") == []
+    assert books.server_started(2, "one") == [4]
+    assert books.server_started(1, "two") == [2]
+
+
+def test_open_jobs_that_hang_on_a_connection(books: Ledger) -> None:
+    for tie in (True, False, True, True):
+        books.start(tie=tie)
+    books.end(job_id=3)
+    assert books.tied() == [1, 4]
+
+
+def test_overdue_by_the_clock_that_cannot_be_set(books: Ledger) -> None:
+    books.start(at=now(100 * DAY, 0))
+    books.start(at=now(0, DAY))
+    books.start(at=now(200 * DAY, 2 * DAY))
+    for clock in (0, 10_000 * DAY):
+        assert books.overdue(DAY, now(clock, DAY - 1), 9) == ([], 1)
+        assert books.overdue(DAY, now(clock, DAY), 9) == ([1], DAY)
+        assert books.overdue(DAY, now(clock, 3 * DAY), 9) == ([1, 2, 3], None)
+        assert books.overdue(DAY, now(clock, 3 * DAY), 2) == ([1, 2], 0)
+    books.end(job_id=1)
+    assert books.overdue(DAY, now(0, DAY), 9) == ([], DAY)
+
+
+def test_overdue_after_a_reboot(books: Ledger) -> None:
+    books.start(at=now(10 * DAY, 5 * DAY, "before"))
+    assert books.overdue(DAY, now(11 * DAY - 1, 5, "after"), 9) == ([], 1)
+    assert books.overdue(DAY, now(11 * DAY, 5, "after"), 9) == ([1], None)
+
+
+def test_a_job_of_a_boot_with_a_wrong_clock_hides_no_other_and_is_lost_too(books: Ledger) -> None:
+    books.start(at=now(9_000 * DAY, 0, "before"))
+    books.start(at=now(10 * DAY, 0, "after"))
+    assert books.overdue(2 * DAY, now(12 * DAY, 2 * DAY, "after"), 9) == ([1, 2], None)
+    assert books.overdue(3 * DAY, now(12 * DAY, 2 * DAY, "after"), 9) == ([], DAY)
+
+
+def test_history_goes_in_small_steps_and_only_where_all_has_ended(books: Ledger) -> None:
+    for n in range(1, 251):
+        books.start(*["h"] * (n == 1))
+        books.end(job_id=n, at=now(n))
+    books.start()
+    assert [books.prune(240) for _ in range(4)] == [100, 100, 38, 0]
+    left = [1, *range(240, 252)]
+    assert [key for (key,) in books.connection.execute("SELECT key FROM jobs")] == left
+    assert [key for (key,) in books.connection.execute("SELECT DISTINCT job FROM events")] == left
+    books.connection.execute("UPDATE runs SET state = 'ended'")
+    assert books.prune(240) == 1
+    assert books.connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
