@@ -17,7 +17,7 @@ from hookd.config import Config
 from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
-from hookd.runner import accounts, hookfile, invocation, promises
+from hookd.runner import accounts, hookfile, invocation, promises, tree
 from hookd.runner.cgroup import Groups
 from hookd.runner.hookfile import Checker
 from hookd.runner.invocation import Plan
@@ -120,6 +120,8 @@ class Runner:
         elif isinstance(message, link.Cancel):
             if run := self._running.get(message.run_id):
                 run.end(Cause(Result.CANCELLED, reason=message.reason))
+        elif isinstance(message, link.Ask):
+            self._send(link.Belongs(message.pid, self._run_of(message.pid)))
         elif isinstance(message, link.Reload):
             self.load()
             self._send(link.Loaded(self._digest, self._errors, self._notes))
@@ -157,9 +159,21 @@ class Runner:
         if plan is None:
             self._unknown(start)
             return
-        run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended)
+
+        def printed(stream: str, text: str) -> None:
+            self._send(link.Output(start.run_id, stream, text))
+
+        run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended, printed)
         self._running[start.run_id] = run
         run.begin()
+
+    def _run_of(self, pid: int) -> int | None:
+        """Return the run that a process belongs to: the one whose launcher is above it."""
+        begun = {i: run for i, run in self._running.items() if run.started_usec is not None}
+        launchers = {run.launcher.pid: run_id for run_id, run in begun.items()}
+        while pid > 1 and pid not in launchers:
+            pid = tree.status(pid).parent
+        return launchers.get(pid)
 
     def _unknown(self, start: link.Start) -> None:
         receipt = unstarted(Result.SPAWN_FAILED, f"no hook {start.hook!r} is configured")

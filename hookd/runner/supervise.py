@@ -55,6 +55,7 @@ class Supervisor:
         start: Start,
         started: Callable[[Supervisor], None],
         ended: Callable[[Supervisor, Receipt], None],
+        printed: Callable[[str, str], None],
     ) -> None:
         self.run_id = start.run_id
         self.launcher: Launcher
@@ -64,6 +65,7 @@ class Supervisor:
         self._start = start
         self._on_started = started
         self._on_ended = ended
+        self._on_printed = printed
         self._loop = asyncio.get_running_loop()
         self._context = invocation.minimal(start)
         self._line_fields: dict[str, str] = {}
@@ -309,7 +311,10 @@ class Supervisor:
         if context is None:
             fields = {**self._line_fields, "HOOKD_STREAM": stream, "OBJECT_PID": self.course.pid}
             context = self._line_contexts[stream] = Context(fields)
-        self._tools.journal.line(records.printable_bytes(data), self._plan.hook.name, context)
+        text = records.printable_bytes(data)
+        self._tools.journal.line(text, self._plan.hook.name, context)
+        if self._start.event.test:
+            self._on_printed(stream, text)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Go on with this, and with nothing that was begun before."""

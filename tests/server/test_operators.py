@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What operators ask of the daemon: tests, replays, subscriptions, figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+from tests.support.wire import JOB, Wire
+
+MANAGER = "io.hookd.Manager."
+
+
+def replies(wire: Wire) -> list[dict[str, Any]]:
+    """Return all replies to a call with `more`."""
+    found = [wire.receive()]
+    while found[-1].get("continues"):
+        found.append(wire.receive())
+    return [reply["parameters"] for reply in found]
+
+
+def test_a_test_is_a_true_run_whose_output_is_seen(daemon: Daemon) -> None:
+    script = daemon.script("say", 'echo "$HOOKD_TEST $HOOKD_PHASE $1"; echo oops >&2; exit 3')
+    daemon.hook("say", f'command = "{script} $PROFILE"\n[match]\nprofile = ["other"]\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.send(
+            MANAGER + "TestHook", {"hook": "say", "phase": "end", "profile": "a b"}, more=True
+        )
+        found = replies(wire)
+        lines = [(line["stream"], line["text"]) for reply in found for line in reply["output"]]
+        assert sorted(lines) == [("stderr", "oops"), ("stdout", "1 end a_b")]
+        assert (found[-1]["run"]["result"], found[-1]["run"]["exit_status"]) == ("failed", 3)
+        job = wire.job(1)
+        assert (job["test"], job["state"], job["outcome"]) == (True, "ended", "success")
+        assert wire.error(MANAGER + "TestHook", {"hook": "none", "phase": "end"}) == (
+            MANAGER + "NoSuchHook",
+            {"hook": "none"},
+        )
+
+
+def test_a_dry_run_starts_nothing_and_hides_secrets(daemon: Daemon) -> None:
+    daemon.hook("no", 'command = "/bin/echo $EVENT x$USER"\n[run]\nenvironment = { KEY = "s3" }\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        answer = wire.call(
+            MANAGER + "TestHook", {"hook": "no", "phase": "start", "user": "u", "dry_run": True}
+        )
+        plan = answer["plan"]
+        assert plan["argv"] == ["/bin/echo", "true", "xu"]
+        assert plan["environment"]["HOOKD_TEST"] == "1"
+        assert plan["environment"]["KEY"] == "(not shown)"
+        assert plan["matched"] is True
+        assert wire.call(MANAGER + "ListJobs")["jobs"] == []
+
+
+def test_a_replay_is_the_next_attempt(daemon: Daemon) -> None:
+    marker = daemon.directory / "mended"
+    daemon.hook("try", f'command = "{daemon.script("try", f"[ -e {marker} ]")}"\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.start(wait=True)
+        wire.end(job_id=1, outcome="success", wait=True)
+        marker.touch()
+        again = wire.call(MANAGER + "Replay", {"job_id": 1})["hooks"]
+        assert [(run["phase"], run["attempt"]) for run in again] == [("start", 2), ("end", 2)]
+        eventually(lambda: all(run["state"] == "ended" for run in wire.job(1)["hooks"]))
+        results = [(r["phase"], r["attempt"], r["result"]) for r in wire.job(1)["hooks"]]
+    assert results == [
+        ("start", 1, "failed"),
+        ("end", 1, "failed"),
+        ("start", 2, "success"),
+        ("end", 2, "success"),
+    ]
+
+
+def test_a_subscriber_hears_of_everything_and_can_go_on(daemon: Daemon) -> None:
+    daemon.hook("nothing", 'command = "/bin/true"\nphases = ["start"]\n')
+    daemon.start()
+    with Wire(daemon.socket) as ears, Wire(daemon.socket) as wire:
+        ears.send(MANAGER + "Subscribe", more=True)
+        ears.receive()
+        wire.start(wait=True)
+        heard: list[dict[str, Any]] = []
+        while len(heard) < 3:
+            heard += ears.receive()["parameters"]["notices"]
+        told = [(n["job_id"], n["run"] and n["run"]["state"]) for n in heard]
+        assert told == [(1, None), (1, "running"), (1, "ended")]
+        assert [n["seq"] - heard[0]["seq"] for n in heard] == [0, 1, 2]
+        with Wire(daemon.socket) as later:
+            later.send(MANAGER + "Subscribe", {"since": heard[0]["seq"]}, more=True)
+            reply = later.receive()["parameters"]
+            assert ([n["seq"] for n in reply["notices"]], reply["missed"]) == (
+                [n["seq"] for n in heard[1:]],
+                False,
+            )
+        with Wire(daemon.socket) as late:
+            late.send(MANAGER + "Subscribe", {"since": 1}, more=True)
+            assert late.receive()["parameters"]["missed"] is True
+        assert wire.error(MANAGER + "Subscribe")[0] == "org.varlink.service.ExpectedMore"
+
+
+def test_figures_are_openmetrics(daemon: Daemon) -> None:
+    daemon.hook("nothing", 'command = "/bin/true"\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.start(wait=True)
+        text = wire.call(MANAGER + "GetMetrics")["text"]
+    assert text.endswith("# EOF\n")
+    for line in (
+        'hookd_runs_total{hook="nothing",phase="start",result="success"} 1.0',
+        "hookd_jobs_started_total 1.0",
+        "hookd_jobs_open 1.0",
+        "hookd_healthy 1.0",
+        'hookd_run_duration_seconds_count{hook="nothing"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
+WAIT_FOR_ITSELF = """\
+import json, os, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect({path!r})
+end = {{"job_id": int(os.environ["HOOKD_JOB_ID"]), "file_count": 0, "byte_count": 0, "wait": True}}
+s.sendall(json.dumps({{"method": "io.hookd.Jobs.EndJob", "parameters": end}}).encode() + b"\\0")
+print(s.recv(65536).rstrip(b"\\0").decode())
+"""
+
+
+def test_a_hook_cannot_wait_for_its_own_job(daemon: Daemon) -> None:
+    script = daemon.directory / "self.py"
+    script.write_text("#!/usr/bin/python3\n" + WAIT_FOR_ITSELF.format(path=str(daemon.socket)))
+    script.chmod(0o755)
+    daemon.hook("self", f'command = "/bin/sh -c {script}"\nphases = ["start"]\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        answer = wire.start(wait=True)
+        assert answer["hooks"][0]["result"] == "success"
+        assert "WouldDeadlock" in daemon.said() or wire.job(1)["state"] == "running"
+        wire.call("EndJob", {"job_id": 1, "file_count": 0, "byte_count": 0, "wait": True})
+        assert wire.job(1)["profile"] == JOB["profile"]
