@@ -114,11 +114,11 @@ class WrongDatabase(Exception):
     """The file is not one that this hookd may write to; the text says why."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database, or an empty file, to this version.
+def migrate(connection: sqlite3.Connection, may_be_empty: bool = True) -> None:
+    """Bring a database, or an empty file where that may be, to this version.
 
-    Raises WrongDatabase where it is another program's, or a newer hookd's, and sqlite3.Error
-    where the disk or the file is damaged.
+    Raises WrongDatabase where it is another program's, a newer hookd's, or empty and should not
+    be, and sqlite3.Error where the disk or the file is damaged.
     """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -132,6 +132,11 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
     if version == VERSION:
         return
+    if version == 0 and not may_be_empty:
+        raise WrongDatabase(
+            "the database is empty, though hookd had made one: restore it, or remove it and "
+            "hookd.db.created beside it to begin anew"
+        )
     script = "".join(MIGRATIONS[version:])
     connection.executescript(
         f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "

@@ -35,6 +35,10 @@ anew on purpose, remove this file too.
 """
 
 
+_SHARED_FAULTS = (sqlite3.OperationalError, OSError, WrongDatabase)
+"""What would fail every operation of a batch: the disk, the directory, the wrong file."""
+
+
 class _Operation(Generic[T]):
     """One thing to do in a transaction, and whom to tell."""
 
@@ -54,7 +58,9 @@ class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
     `on_health` is called in the event loop with None when the database works again and with the
-    reason when it begins to fail.
+    reason when it begins to fail. `opened` is called in the writer's thread whenever the database
+    has been opened, before anything else is done with it, to read what its owner must know; what
+    it returns is called in the event loop before any outcome is delivered.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Store:
         self._boot_id = boot_id
         self.per_boot_ids = per_boot_ids
         self._on_health = on_health
+        self.opened: Callable[[Books], Callable[[], None]] = lambda _: lambda: None
         self._loop = asyncio.get_running_loop()
         self._lock = _lock(directory)
         self._books: Books | None = None
@@ -146,10 +153,11 @@ class Store:
                 except HookdError as e:
                     operation.outcome = e
             books.connection.execute("COMMIT")
-        except (sqlite3.DatabaseError, OSError, WrongDatabase) as e:
+        except Exception as e:  # whatever it is: those who wait must hear of it
             self._close()
-            if isinstance(e, sqlite3.IntegrityError | sqlite3.ProgrammingError) and len(batch) > 1:
-                # One operation's own fault: the others must not suffer for it.
+            if not isinstance(e, _SHARED_FAULTS) and len(batch) > 1:
+                # One operation's own fault: the others must not suffer for it. Each is tried
+                # alone, for what was done before the fault is rolled back with the rest.
                 for operation in batch:
                     self._commit([operation])
                 return
@@ -174,17 +182,19 @@ class Store:
                 )
             return self._books
         self._check_directory()
-        existed = self._check_file()
+        self._check_file()
+        created = self.path.parent / CREATED
         connection = _connect(self.path)
         try:
-            migrate(connection)
+            migrate(connection, may_be_empty=not created.exists())
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
+            if not created.exists():
+                created.write_text(_CREATED_TEXT)
+            self._loop.call_soon_threadsafe(self.opened(books))
         except BaseException:
             connection.close()
             raise
-        if not existed:
-            (self.path.parent / CREATED).write_text(_CREATED_TEXT)
         self._identity = _identity(self.path)
         self._books = books
         return books
@@ -200,8 +210,8 @@ class Store:
                 "nobody else"
             )
 
-    def _check_file(self) -> bool:
-        """Return whether the database exists. Raises WrongDatabase where it must and does not."""
+    def _check_file(self) -> None:
+        """Raise WrongDatabase where the database must exist and does not, or is not the one."""
         try:
             status = self.path.lstat()
         except FileNotFoundError:
@@ -210,14 +220,13 @@ class Store:
                     f"the database {self.path} is gone: restore it, or remove {CREATED} beside it "
                     "to begin anew"
                 ) from None
-            return False
+            return
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
             raise WrongDatabase(f"the database {self.path} is not a file of hookd's own")
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             raise WrongDatabase(
                 "the database was replaced while hookd was using it: restart hookd to use this one"
             )
-        return True
 
     def _close(self) -> None:
         if self._books is not None:
@@ -241,7 +250,7 @@ class Store:
                 outcome = read.query(connection)
             except HookdError as e:
                 outcome = e
-            except (sqlite3.DatabaseError, OSError) as e:
+            except Exception as e:  # such as a value that a damaged file gives
                 outcome = StorageFailure(_reason(e, self.path))
                 if connection is not None:
                     connection.close()
@@ -333,4 +342,4 @@ def _reason(fault: Exception, path: Path) -> str:
         return str(fault)
     if isinstance(fault, OSError):
         return f"{fault.filename or path}: {fault.strerror}"
-    return f"{path}: {fault}"
+    return f"{path}: {fault}" if isinstance(fault, sqlite3.Error) else f"{path}: {fault!r}"
