@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.box import Box
-from tests.support.machine import debian
+from tests.support.machine import Output, debian
 from tests.system.conftest import BASE, TOOLS, depends, install
 
 BRIDGES = "/usr/share/doc/hookd/examples/bridges"
@@ -22,7 +22,9 @@ GATE_HOOK = f'command = "{GATE}"\nkind = "gate"\nphases = ["start"]\n'
 @pytest.fixture(scope="module")
 def backup_box(deb: Path) -> Iterator[Box]:
     """Return a booted Debian 13 with hookd, the backup programs and something to back up."""
-    with Box(debian("trixie", [*BASE, *TOOLS, *depends(deb), "borgmatic", "rsync"])) as box:
+    with Box(
+        debian("trixie", [*BASE, *TOOLS, *depends(deb), "backuppc", "borgmatic", "rsync"])
+    ) as box:
         install(box, deb)
         box.run(
             "mkdir -p /srv/documents /srv/vault && head -c 100000 /dev/urandom >/srv/documents/a"
@@ -110,3 +112,48 @@ def test_rsync_in_the_wrapper(backup_box: Box) -> None:
     failed = backup_box.run(f"{wrapper} rsync -a /srv/nothing/ /srv/vault/", check=False)
     assert failed.status == 23
     assert newest_job(backup_box)["outcome"] == "error"
+
+
+@pytest.fixture(scope="module")
+def backuppc(backup_box: Box) -> Box:
+    """Return the box with BackupPC running, and the bridge in its host's configuration."""
+    backup_box.run(f"install -D {BRIDGES}/backuppc /usr/local/libexec/hookd/backuppc")
+    backup_box.run("usermod --append --groups hookd backuppc")
+    bridge = backup_box.read(f"sed -n 's/^# *\\($Conf{{.*;\\).*/\\1/p' {BRIDGES}/backuppc")
+    host = "$Conf{TarShareName} = ['/srv/documents'];\n"
+    backup_box.run("cat >>/etc/backuppc/localhost.pl", stdin=f"{host}{bridge}\n")
+    # The programs for other ways to reach a host are not installed, and BackupPC insists on them.
+    absent = ("SmbClientPath", "NmbLookupPath", "PingPath", "Ping6Path", "SshPath")
+    settings = "".join(f"$Conf{{{name}}} = '';\n" for name in absent)
+    settings += "$Conf{PingCmd} = '/bin/true';\n"
+    backup_box.run("cat >>/etc/backuppc/config.pl", stdin=settings)
+    backup_box.run("systemctl reset-failed backuppc; systemctl restart backuppc")
+    backup_box.until(
+        lambda: backup_box.run("test -S /run/backuppc/BackupPC.sock", check=False).status == 0
+    )
+    return backup_box
+
+
+def dump(box: Box) -> Output:
+    """Have BackupPC back up localhost."""
+    command = "/usr/share/backuppc/bin/BackupPC_dump -v -f localhost"
+    return box.run(command, user="backuppc", check=False, seconds=120)
+
+
+def test_backuppc(backuppc: Box) -> None:
+    done = dump(backuppc)
+    assert "dump failed" not in done.stdout, done.stdout + done.stderr
+    job = newest_job(backuppc)
+    assert (job["profile"], job["state"], job["outcome"]) == (
+        "backuppc/localhost",
+        "ended",
+        "success",
+    )
+    assert (job["user"], job["attributes"]) == ("backuppc", {"type": "full"})
+
+
+def test_a_refused_backuppc(backuppc: Box, refusing: None) -> None:
+    done = dump(backuppc)
+    assert "the tape is full" in done.stdout
+    assert "dump failed: DumpPreUserCmd returned error status" in done.stdout
+    assert newest_job(backuppc)["state"] == "refused"
