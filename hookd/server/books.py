@@ -111,13 +111,17 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that has not ended, as a start finds it."""
+    """A run that has not ended, as a start finds it.
+
+    `refused`: its job's start was; `obsolete`: a start run whose job has ended. Never of a replay.
+    """
 
     run: HookRun
     job: int
     job_id: int
     key: str
     refused: bool
+    obsolete: bool
     replay: bool
     stored: Stored
     runner: str | None
@@ -256,7 +260,10 @@ class Books:
         return Booked(job=booked.job, event=booked.event, replay=True, runs=runs)
 
     def hand_over(self, run_ids: Sequence[int], runner: str) -> list[Start]:
-        """Write that these runs are this runner's from now on; return what it is to be told."""
+        """Write that these runs are this runner's from now on; return what it is to be told.
+
+        A run that does not wait is left out.
+        """
         starts = []
         for run_id in run_ids:
             changed = self._execute(
@@ -269,9 +276,14 @@ class Books:
                 starts.append(self._start(run_id))
         return starts
 
-    def handed(self, run_ids: Sequence[int]) -> list[Start]:
-        """Return what the runner was told of runs that are its own already."""
-        return [self._start(run_id) for run_id in run_ids]
+    def take_back(self, run_ids: Sequence[int]) -> None:
+        """Write that these runs wait again: no runner has started them."""
+        for run_id in run_ids:
+            self.queued += self._execute(
+                "UPDATE runs SET state = 'waiting', runner = NULL WHERE run_id = ?"
+                " AND state = 'handed'",
+                (run_id,),
+            )
 
     def finish(self, finishes: Sequence[Finish], now: Now) -> list[Finished]:
         """Write the ends of runs, their next attempts and their jobs' refusals."""
@@ -346,7 +358,8 @@ class Books:
                 job=job_key,
                 job_id=job.job_id,
                 key=overlap_key(hook, job.event(Phase(phase))),
-                refused=not job.allowed and not replay,
+                refused=not job.allowed and phase == Phase.START and not replay,
+                obsolete=job.state == JobState.ENDED and phase == Phase.START and not replay,
                 replay=bool(replay),
                 stored=Stored(state),
                 runner=runner,
@@ -485,9 +498,11 @@ class Books:
         row = self.connection.execute(
             "SELECT job, phase, hook, state, replay FROM runs WHERE run_id = ?", (finish.run_id,)
         ).fetchone()
-        if row is None or row[3] == Stored.ENDED:
+        if row is None:
             return Finished(finish.run_id, False, None)
         job, phase, hook, state, replay = row
+        if state == Stored.ENDED:  # by a commit that failed and was on disk all the same
+            return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
         receipt = finish.receipt
         self._execute(
             _FINISH,
@@ -517,6 +532,15 @@ class Books:
             self.queued += 1
             retry = new_run(run_id, hook, Phase(phase), attempt)
         return Finished(finish.run_id, True, retry)
+
+    def _following(self, run_id: int, job: int, phase: str, hook: str) -> HookRun | None:
+        """Return the next attempt of a run, where one waits."""
+        row = self.connection.execute(
+            "SELECT run_id, attempt FROM runs WHERE job = ? AND phase = ? AND hook = ?"
+            " AND run_id > ? AND state = 'waiting' AND due_usec IS NOT NULL",
+            (job, phase, hook, run_id),
+        ).fetchone()
+        return new_run(row[0], hook, Phase(phase), row[1]) if row is not None else None
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> int:
         return self.connection.execute(statement, values).rowcount

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from hookd.config import Config
-from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob, ShuttingDown
+from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob
 from hookd.journal import Journal
 from hookd.model import INT_MAX, Event, Outcome, Phase
 from hookd.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED
@@ -40,21 +40,25 @@ class Core:
         self.observe: Callable[[Event], None] = lambda _: None
 
     async def book(self, act: Callable[[Books], Booked]) -> tuple[Booked, LiveEvent | None]:
-        """Write an event and set its runs going; return once it is on disk.
+        """Write an event and set its runs going, as `book_all` does."""
+        return (await self.book_all(lambda books: [act(books)]))[0]
 
-        What is on disk goes on even when the caller is cancelled meanwhile. Raises what `act`
-        raises, StorageFailure or ShuttingDown.
+    async def book_all(
+        self, act: Callable[[Books], list[Booked]]
+    ) -> list[tuple[Booked, LiveEvent | None]]:
+        """Write events and set their runs going; return once they are on disk.
+
+        What is on disk goes on even when the caller is cancelled meanwhile, or hookd stops: then
+        with its next start. Raises what `act` raises, or StorageFailure.
         """
-        if self.dispatcher.stopping:
-            raise ShuttingDown
-        future: asyncio.Future[tuple[Booked, LiveEvent | None]]
+        future: asyncio.Future[list[tuple[Booked, LiveEvent | None]]]
         future = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Booked | HookdError) -> None:
+        def done(outcome: list[Booked] | HookdError) -> None:
             if isinstance(outcome, HookdError):
                 settle(future, outcome)
             else:
-                settle(future, (outcome, self.booked(outcome)))
+                settle(future, [(booked, self.booked(booked)) for booked in outcome])
 
         self.store.submit(act, done)
         return await future

@@ -7,6 +7,7 @@ Handles no descriptor, PID or JSON; what a method does stands in `jobs` and `man
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import os
 import pwd
@@ -42,12 +43,14 @@ from hookd.records import (
 )
 from hookd.server import protocol
 from hookd.server.admission import Gatekeeper, Peer, Principals
+from hookd.server.books import Books, HookState, OpenRun
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.feed import Feed
 from hookd.server.jobs import Jobs
 from hookd.server.listener import Listener, Session
 from hookd.server.manager import Health, Manager
+from hookd.server.matching import overlap_key_by_name
 from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
 from hookd.server.runnerlink import RunnerLink
@@ -93,10 +96,11 @@ class Daemon:
         self._core = Core(loaded.config, self._store, dispatcher, self._journal, now)
         self._upkeep = Upkeep(self._core)
         self._core.job_started = self._upkeep.job_started
+        self._store.opened = self._read_books
         self._feed = Feed(self._started_usec)
         self._metrics = Metrics()
         self._core.observe = self._observe_job
-        dispatcher.observe = self._observe_run
+        dispatcher.roster.observe = self._observe_run
         self._listener = Listener(self._handle, self._report_closed, self._on_session_lost)
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
@@ -137,11 +141,8 @@ class Daemon:
 
         Raises ConfigError where a runner of our own refuses the configuration.
         """
-        await self._restore()
-        if isinstance(self._setup.runner, Path):
-            self._link.connect(self._setup.runner)
-        else:
-            self._link.start(self._setup.runner)
+        await self._try_storage()
+        if self._restored and not isinstance(self._setup.runner, Path):
             welcome = await self._runner_seen
             if welcome.errors:
                 raise ConfigError(welcome.errors)
@@ -161,41 +162,40 @@ class Daemon:
         self._feed.close()
         await self._upkeep.close()
         await self._listener.close(ANSWERS_SEC)
-        await self._drain()
-        await self._link.close()
+        await self._try_storage()  # what was on its way has been handed over by then
+        await self._link.close(self._core.config.daemon.drain)
         await self._store.close()
         self._service.close()
         self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
         self._journal.close()
 
-    async def _drain(self) -> None:
-        """Wait for our own runner's runs. A runner of its own unit keeps them running anyway."""
-        if isinstance(self._setup.runner, Path):
-            return
-        dispatcher = self._core.dispatcher
-        deadline = time.monotonic() + self._core.config.daemon.drain
-        while dispatcher.busy and (left := deadline - time.monotonic()) > 0:
-            await dispatcher.quieter(left)
-        dispatcher.stop_all("hookd stops")
-        while dispatcher.busy and dispatcher.instance is not None:
-            await dispatcher.quieter(1.0)
+    def _read_books(self, books: Books) -> Callable[[], None]:
+        """Read, in the writer's thread, what there is to take over; return how."""
+        runs = books.open_runs(partial(overlap_key_by_name, self._core.config))
+        states, tied = books.hook_states(), books.tied()
+        return lambda: self._take_over(runs, states, set(tied))
 
-    async def _restore(self) -> None:
-        """Read the books; where the disk does not give them, the store says when it does."""
-        try:
-            await self._core.dispatcher.restore()
-            if not self._restored:
-                await self._upkeep.restore()
-            self._restored = True
-        except StorageFailure:
-            self._restored = False
+    def _take_over(self, runs: list[OpenRun], states: list[HookState], tied: set[int]) -> None:
+        """Take over what the books have; meet the runner only then, to settle them with it."""
+        self._core.dispatcher.restore(runs, states)
+        if self._restored:
+            return
+        self._restored = True
+        self._upkeep.tie_broken(tied)  # the connections of before are gone
+        if isinstance(self._setup.runner, Path):
+            self._link.connect(self._setup.runner)
+        else:
+            self._link.start(self._setup.runner)
+
+    async def _try_storage(self) -> None:
+        """Have the disk do something; what it says is told to `_on_storage`."""
+        with contextlib.suppress(StorageFailure):
+            await self._store.write(lambda books: books.queued)
 
     def _on_storage(self, fault: str | None) -> None:
         if fault is None:
             if self._problems.pop("storage", None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
-                # A commit that failed may be on disk all the same: the books decide.
-                self._spawn(self._restore())
                 self._core.dispatcher.kick()
         else:
             self._problems["storage"] = f"storage failed: {fault}"
@@ -207,10 +207,7 @@ class Daemon:
         """Try the disk again until it works, also when nobody asks for anything."""
         while "storage" in self._problems:
             await asyncio.sleep(1.0)
-            try:
-                await self._store.write(lambda books: books.queued)
-            except StorageFailure:
-                continue
+            await self._try_storage()
 
     # Calls.
 

@@ -94,7 +94,7 @@ class Jobs:
         """Return all that is known of a job."""
         check_job_id(asked.job_id)
         job = await self._core.store.read(lambda books: archive.job(books, asked.job_id))
-        self._core.dispatcher.bring_up_to_date([job])
+        self._core.dispatcher.roster.bring_up_to_date([job])
         return GetJobReply(job=job)
 
     async def server_started(
@@ -109,10 +109,8 @@ class Jobs:
             keys = books.server_started(uid, asked.instance)
             return lose(books, keys, "the backup server has started anew", plan, now)
 
-        lost = await core.store.write(act)
-        for booked in lost:
-            core.booked(booked)
-        return {"lost_jobs": [booked.event.job_id for booked in lost]}
+        lost = await core.book_all(act)
+        return {"lost_jobs": [booked.event.job_id for booked, _ in lost]}
 
     async def _refuse_own_job(self, session: Session, asked: EndJob) -> None:
         """Raise WouldDeadlock where a hook would wait for the job that waits for the hook."""

@@ -25,6 +25,7 @@ class Stored(StrEnum):
 RUN_TRANSITIONS: dict[tuple[Stored, str], Stored] = {
     # state, what happens           -> state
     (Stored.WAITING, "hand over"): Stored.HANDED,
+    (Stored.HANDED, "take back"): Stored.WAITING,  # it never came to the runner
     (Stored.WAITING, "drop"): Stored.ENDED,  # skipped, replaced, cancelled: never started
     (Stored.HANDED, "result"): Stored.ENDED,
     (Stored.HANDED, "interrupt"): Stored.ENDED,

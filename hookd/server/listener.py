@@ -30,6 +30,7 @@ MAX_CONNECTIONS_PER_USER = 768  # one user never takes the last quarter
 READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
 WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before we wait for it
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
+FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
 BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
 
@@ -59,6 +60,7 @@ class Session(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._eof = False
         self._last = False
+        self._served = False
         self.admitted = False
         self.hangup_fd: int | None = None
         self.peer: Peer
@@ -143,19 +145,33 @@ class Session(asyncio.Protocol):
     async def serve(self, handler: Handler) -> None:
         """Answer calls until no more come. What had arrived before a hang-up is still done."""
         try:
-            while not self._last and (message := await self._next()) is not None:
+            while (message := await self._next()) is not None:
                 self.busy = True
                 await self._answer(message, handler)
                 await self._writable.wait()
                 self.busy = False
+                self._served = True
+                if self._last:
+                    break
         except ProtocolError as e:
             self.cut(str(e))
         finally:
             self._transport.close()
 
     def finish(self) -> None:
-        """Close: at once when nothing is asked, else after the answer to the present call."""
+        """Close after the answer to the present call; at once when there is none.
+
+        A connection that has asked nothing yet was taken off the socket's queue, where it would
+        have waited for the next instance: it gets an answer, if it asks soon.
+        """
         self._last = True
+        if not self.busy:
+            if self._served:
+                self._transport.close()
+            else:
+                self._loop.call_later(FIRST_CALL_SEC, self._close_silent)
+
+    def _close_silent(self) -> None:
         if not self.busy:
             self._transport.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Events whose runs have not all ended, and those who wait for them.
+"""Runs that have not ended, their events, and those who wait for them.
 
 In memory only: everything here can be made anew from the books.
 """
@@ -9,32 +9,38 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from hookd.config import Config
 from hookd.errors import ShuttingDown
 from hookd.link import Output
-from hookd.model import HookRun, Phase, RunState
-from hookd.server.schedule import Ticket
+from hookd.model import HookRun, Job, Phase, Receipt, RunState
+from hookd.server.schedule import Ticket, hook_ticket
 
 
 @dataclass(slots=True, eq=False)
 class LiveRun:
     """A run that has not ended: what the outside sees, the schedule's ticket, the event.
 
-    `runner` is the instance it has been handed to, on disk; None before that. `ending`: its
-    result is on the way to the disk.
+    `runner` is the instance it has been sent to; None before that. `cancelled`: why it is to end,
+    which the runner may not have heard. `ending`: its result is on the way to the disk.
     """
 
     run: HookRun
     ticket: Ticket
     event: LiveEvent
     runner: str | None = None
+    cancelled: str | None = None
     ending: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class LiveEvent:
-    """One event of a job until its last run has ended. `refusal` is a gate's reason."""
+    """One event of a job until its last run has ended.
+
+    `refusal` is a gate's reason. `abandoned`: hookd stops, and nobody may wait any more.
+    """
 
     job: int
     job_id: int
@@ -43,6 +49,7 @@ class LiveEvent:
     open: set[int] = field(default_factory=set)
     gates: set[int] = field(default_factory=set)
     refusal: str | None = None
+    abandoned: bool = False
     _followers: set[Follower] = field(default_factory=set)
 
     @property
@@ -78,9 +85,10 @@ class LiveEvent:
         return follower
 
     def abandon(self) -> None:
-        """Tell all followers that nothing more will come."""
+        """Tell all followers, now and later, that nothing more will come."""
+        self.abandoned = True
         for follower in self._followers:
-            follower.abandon()
+            follower.wake()
 
 
 class Follower:
@@ -91,17 +99,11 @@ class Follower:
         self._event = event
         self._changes: deque[HookRun | Output] = deque()
         self._wakeup: asyncio.Future[None] | None = None
-        self._abandoned = False
 
     def note(self, change: HookRun | Output) -> None:
         """Remember a change, and wake the one who waits."""
         self._changes.append(change)
-        self._wake()
-
-    def abandon(self) -> None:
-        """Wake the one who waits, for the last time."""
-        self._abandoned = True
-        self._wake()
+        self.wake()
 
     async def change(self) -> HookRun | Output | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
@@ -127,11 +129,103 @@ class Follower:
         self._event._followers.discard(self)
 
     async def _wait(self) -> None:
-        if self._abandoned:
+        if self._event.abandoned:
             raise ShuttingDown
         self._wakeup = asyncio.get_running_loop().create_future()
         await self._wakeup
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the one who waits look again."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
+
+
+class Roster:
+    """All runs that have not ended, by their ID. `observe` is told when one starts or ends."""
+
+    def __init__(self, config: Config) -> None:
+        self.observe: Callable[[int, HookRun], None] = lambda _job_id, _run: None
+        self._config = config
+        self._runs: dict[int, LiveRun] = {}
+        self._events: dict[tuple[int, Phase], LiveEvent] = {}
+        self._abandoned = False
+
+    def configure(self, config: Config) -> None:
+        """Take a new configuration: it holds for runs that come from now on."""
+        self._config = config
+
+    def __getitem__(self, run_id: int) -> LiveRun:
+        return self._runs[run_id]
+
+    def get(self, run_id: int) -> LiveRun | None:
+        """Return a run, None where it has ended."""
+        return self._runs.get(run_id)
+
+    def all(self) -> list[LiveRun]:
+        """Return every run."""
+        return list(self._runs.values())
+
+    def event(self, job: int, phase: Phase) -> LiveEvent | None:
+        """Return an event of a job, None where all its runs have ended."""
+        return self._events.get((job, phase))
+
+    def admit(self, run: HookRun, job: int, job_id: int, key: str, replay: bool) -> Ticket:
+        """Take in a run. A replay decides nothing: its job is long decided."""
+        order, gate = hook_ticket(self._config.hooks.get(run.hook))
+        ticket = Ticket(
+            run_id=run.run_id,
+            job=job,
+            phase=run.phase,
+            hook=run.hook,
+            attempt=run.attempt,
+            order=order,
+            gate=gate and run.phase is Phase.START and not replay,
+            key=key,
+        )
+        event = self._events.get((job, run.phase))
+        if event is None:
+            event = LiveEvent(job, job_id, run.phase, abandoned=self._abandoned)
+            self._events[job, run.phase] = event
+        event.add(run, ticket.gate)
+        self._runs[run.run_id] = LiveRun(run, ticket, event)
+        return ticket
+
+    def started(self, run_id: int, usec: int | None) -> None:
+        """Note that a run's program has started, when that is known."""
+        live = self._runs.get(run_id)
+        if live is not None and usec is not None and not live.ending:
+            live.run.state = RunState.RUNNING
+            live.run.started_usec = usec
+            live.event.changed(live.run)
+            self.observe(live.event.job_id, live.run)
+
+    def ended(self, live: LiveRun, receipt: Receipt) -> None:
+        """Let a run go, and its event with the last one."""
+        del self._runs[live.run.run_id]
+        event = live.event
+        _fill_in(live.run, receipt)
+        event.changed(live.run)
+        self.observe(event.job_id, live.run)
+        if not event.open:
+            self._events.pop((event.job, event.phase), None)
+
+    def bring_up_to_date(self, jobs: Iterable[Job]) -> None:
+        """Put what is known of live runs in the place of what the books say of them."""
+        for job in jobs:
+            for at, run in enumerate(job.hooks):
+                live = self._runs.get(run.run_id)
+                if live is not None:
+                    job.hooks[at] = live.run
+
+    def abandon(self) -> None:
+        """Send away all who wait, now and later."""
+        self._abandoned = True
+        for event in self._events.values():
+            event.abandon()
+
+
+def _fill_in(run: HookRun, receipt: Receipt) -> None:
+    run.state = RunState.ENDED
+    for name in Receipt.__struct_fields__:
+        if name != "last_line":
+            setattr(run, name, getattr(receipt, name))

@@ -160,7 +160,7 @@ class Manager:
         jobs, cursor = await self._core.store.read(
             lambda books: archive.page(books, asked, before, limit)
         )
-        self._core.dispatcher.bring_up_to_date(jobs)
+        self._core.dispatcher.roster.bring_up_to_date(jobs)
         return ListJobsReply(jobs=jobs, cursor=cursor)
 
     async def list_hooks(self, _session: Session, _call: Call, _asked: ListHooks) -> Any:
@@ -256,10 +256,8 @@ class Manager:
         check_job_id(asked.job_id)
         core = self._core
         plan, room = core.plan(), core.config.daemon.max_queue
-        booked = await core.store.write(lambda books: books.replay(asked.job_id, plan, room))
-        for event in booked:
-            core.booked(event)
-        return {"hooks": [run for event in booked for run, _ in event.runs]}
+        booked = await core.book_all(lambda books: books.replay(asked.job_id, plan, room))
+        return {"hooks": [run for event, _ in booked for run, _ in event.runs]}
 
     async def get_metrics(self, _session: Session, _call: Call, _asked: GetMetrics) -> Any:
         """Return all figures for a monitoring system."""
@@ -295,7 +293,7 @@ class Manager:
             running=running,
             waiting=waiting,
             max_running=hook.run.max_running,
-            failures=dispatcher.failures.get(hook.name, 0),
+            failures=dispatcher.quarantine.failures.get(hook.name, 0),
             parked=hook.name in dispatcher.schedule.parked,
             last=last,
         )

@@ -51,6 +51,12 @@ def overlap_key(hook: Hook, event: Event) -> str:
     return key if len(key) <= 64 else hashlib.sha256(key.encode()).hexdigest()
 
 
+def overlap_key_by_name(config: Config, name: str, event: Event) -> str:
+    """Return the same of a hook that may be configured no longer."""
+    hook = config.hooks.get(name)
+    return overlap_key(hook, event) if hook is not None else ""
+
+
 def _objection(hook: Hook, event: Event) -> str | None:
     """Return the first rule that speaks against the hook, None where none does."""
     if event.phase not in hook.phases:

@@ -64,11 +64,16 @@ class RunnerLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def close(self) -> None:
-        """End the link, and a runner of our own with it, after its runs."""
+    async def close(self, drain: float) -> None:
+        """End the link, and with it a runner of our own: that gives its runs `drain` seconds."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._child is not None and self._transport is not None:
+            self._flush()
+            self._child.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), drain + CHILD_END_SEC)
         if self._transport is not None:
             self._flush()
             self._transport.close()

@@ -195,8 +195,12 @@ class Schedule:
 
     def job_ended(self, job: int) -> list[Drop]:
         """Return what the end of a job makes obsolete: `obsolete = "skip"` start hooks in wait."""
+        return self.obsolete(self.of_job(job))
+
+    def obsolete(self, tickets: Iterable[Ticket]) -> list[Drop]:
+        """Return which of these runs end because their job has ended before their turn."""
         drops: list[Drop] = []
-        for ticket in self.of_job(job):
+        for ticket in tickets:
             hook = self._config.hooks.get(ticket.hook)
             if ticket.phase is Phase.START and hook is not None and hook.obsolete == "skip":
                 self._drop(ticket, Result.SKIPPED, "its job has ended before its turn", drops)

@@ -10,6 +10,7 @@ from hookd.errors import HookdError
 from hookd.server.books import Booked, Books
 from hookd.server.core import Core, lose
 
+LOOK_EVERY_SEC = 60.0  # at most, between two looks: timers sleep with the machine, jobs age
 LOSE_STEP = 100  # jobs lost in one transaction
 PRUNE_EVERY_SEC = 3600.0
 PRUNE_PAUSE_SEC = 0.05  # between two steps, so that answers come first
@@ -80,10 +81,12 @@ class Upkeep:
         for booked in lost:
             self._core.booked(booked)
         if left is not None and self._lost_timer is None:
-            self._look_again(left / 1e6)
+            self._look_again(min(left / 1e6, LOOK_EVERY_SEC))
 
     def tie_broken(self, jobs: set[int]) -> None:
         """End, as lost, the jobs that hung on a connection that is gone."""
+        if not jobs:
+            return
         core = self._core
         plan, now, keys = core.plan(), core.now(), sorted(jobs)
 
@@ -96,10 +99,6 @@ class Upkeep:
 
         why = "the connection it was tied to ended"
         core.store.submit(lambda books: lose(books, keys, why, plan, now), done)
-
-    async def restore(self) -> None:
-        """End the tied jobs of before this start: their connections are gone."""
-        self.tie_broken(set(await self._core.store.write(lambda books: books.tied())))
 
     async def _prune(self) -> None:
         while True:

@@ -42,7 +42,8 @@ def test_a_run_is_handed_over_once(books: Ledger) -> None:
         (1, "a", 1, told),
     ]
     assert books.hand_over([1, 2], "two") == []
-    assert books.handed([2, 1]) == starts
+    books.take_back([2, 3])
+    assert [start.run_id for start in books.hand_over([1, 2, 3], "two")] == [2]
     assert books.queued == 0
 
 

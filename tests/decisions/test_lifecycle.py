@@ -36,6 +36,7 @@ def hook(text: str = "") -> Hook:
 def test_the_steps_of_a_run_and_no_other() -> None:
     assert RUN_TRANSITIONS == {
         (WAITING, "hand over"): HANDED,
+        (HANDED, "take back"): WAITING,
         (WAITING, "drop"): ENDED,
         (HANDED, "result"): ENDED,
         (HANDED, "interrupt"): ENDED,

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The ends of runs: what each means, and its way to the disk, which may take several attempts.
+
+Said in the journal before it is written, so that what is on disk was reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from hookd.config import Config
+from hookd.errors import HookdError
+from hookd.journal import Journal
+from hookd.model import Receipt, Result
+from hookd.records import JOB_REFUSED, RUN_INTERRUPTED, RUN_NOT_STARTED, Kind
+from hookd.server.books import Books, Finish, Finished, Now
+from hookd.server.lifecycle import backoff, next_attempt, refusal
+from hookd.server.live import LiveRun
+from hookd.server.quarantine import Quarantine
+from hookd.server.store import Store
+
+AGAIN_SEC = 1.0  # between attempts to write while the disk fails
+
+
+class Ends:
+    """Decides and writes. `saved` is told, in the event loop, of what is on disk."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        journal: Journal,
+        quarantine: Quarantine,
+        now: Callable[[], Now],
+        saved: Callable[[list[Finish], list[Finished]], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._journal = journal
+        self._quarantine = quarantine
+        self._now = now
+        self._saved = saved
+        self._loop = asyncio.get_running_loop()
+        self._unsaved: list[Finish] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def configure(self, config: Config) -> None:
+        """Take a new configuration: ends are judged by it from now on."""
+        self._config = config
+
+    def decide(self, live: LiveRun, receipt: Receipt) -> Finish:
+        """Decide what the end of a run means: for the run's hook, and for its job."""
+        live.ending = True
+        hook = self._config.hooks.get(live.run.hook)
+        self._quarantine.count(live.run.hook, receipt.result)
+        again = next_attempt(hook, live.run.attempt, receipt.result)
+        due = None
+        if again and hook is not None:
+            wait = 0.0
+            if receipt.result is not Result.INTERRUPTED:
+                wait = backoff(hook, live.run.attempt, random.random())
+            due = self._now().usec + int(wait * 1e6)
+        refused = None
+        if live.ticket.gate and not again:
+            refused = refusal(hook, live.run.hook, receipt)
+        if refused is not None and live.event.refusal is None:
+            self._say(JOB_REFUSED, live, receipt.result, refused)
+        return Finish(run_id=live.run.run_id, receipt=receipt, retry_due_usec=due, refusal=refused)
+
+    def unstarted(self, live: LiveRun, result: Result, reason: str) -> Finish:
+        """Decide what it means that a run ends which nobody has started."""
+        receipt = Receipt(result=result, reason=reason, ended_usec=self._now().usec)
+        self._say(RUN_NOT_STARTED, live, result, f"{result}: {reason}")
+        return self.decide(live, receipt)
+
+    def interrupted(self, live: LiveRun) -> Finish:
+        """Decide what it means that the runner's own end has cut a run short."""
+        receipt = Receipt(
+            result=Result.INTERRUPTED,
+            reason="the runner ended while it ran",
+            ended_usec=self._now().usec,
+        )
+        self._say(RUN_INTERRUPTED, live, receipt.result)
+        return self.decide(live, receipt)
+
+    def save(self, finishes: list[Finish]) -> None:
+        """Write these ends, and what quarantine is to remember, for as long as it takes."""
+        states = self._quarantine.unsaved
+        if not finishes and not states:
+            return
+        now = self._now()
+
+        def act(books: Books) -> list[Finished]:
+            for state in states:
+                books.remember(state)
+            return books.finish(finishes, now)
+
+        def done(outcome: list[Finished] | HookdError) -> None:
+            if isinstance(outcome, HookdError):
+                self._unsaved += finishes
+                if self._timer is None:
+                    self._timer = self._loop.call_later(AGAIN_SEC, self._again)
+                return
+            self._quarantine.saved(states)
+            self._saved(finishes, outcome)
+
+        self._store.submit(act, done)
+
+    def _again(self) -> None:
+        self._timer = None
+        unsaved, self._unsaved = self._unsaved, []
+        self.save(unsaved)
+
+    def _say(self, kind: Kind, live: LiveRun, result: Result, detail: str = "") -> None:
+        fields = {
+            "HOOKD_JOB_ID": live.event.job_id,
+            "HOOKD_PHASE": live.run.phase.value,
+            "HOOKD_HOOK": live.run.hook,
+            "HOOKD_RUN_ID": live.run.run_id,
+            "HOOKD_ATTEMPT": live.run.attempt,
+            "HOOKD_RESULT": result.value,
+        }
+        self._journal.send(kind, fields, detail=detail)
