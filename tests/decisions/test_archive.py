@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What can be looked up: one job, pages of jobs by each filter, the last runs of hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookd.errors import NoSuchJob
+from hookd.model import JobState, Outcome, Phase, Result, RunState
+from hookd.server import archive
+from hookd.server.books import Finish
+from hookd.server.protocol import ListJobs
+from tests.decisions.ledger import Ledger, now, opened
+from tests.decisions.making import receipt
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Ledger]:
+    with opened(tmp_path / "hookd.db") as ledger:
+        yield ledger
+
+
+def page(
+    books: Ledger, limit: int = 100, before: int | None = None, **filters: Any
+) -> tuple[list[int], str | None]:
+    jobs, cursor = archive.page(books.connection, ListJobs(**filters), before, limit)
+    return [job.job_id for job in jobs], cursor
+
+
+def test_a_job_with_all_its_runs(books: Ledger) -> None:
+    books.start("a", "b", at=now(10))
+    books.end("a", job_id=1, message="m", request_id="e", at=now(20))
+    books.finish([Finish(run_id=2, receipt=receipt(Result.FAILED, exit_status=3))], now())
+    job = archive.job(books.connection, 1)
+    assert (job.state, job.outcome, job.message) == (JobState.ENDED, Outcome.SUCCESS, "m")
+    assert (job.end_request_id, job.request_id, job.started_usec) == ("e", None, 10)
+    assert (job.tie, job.allowed, job.test) == (False, True, False)
+    assert [(r.run_id, r.hook, r.phase, r.state, r.result, r.exit_status) for r in job.hooks] == [
+        (1, "a", Phase.START, RunState.WAITING, None, None),
+        (2, "b", Phase.START, RunState.ENDED, Result.FAILED, 3),
+        (3, "a", Phase.END, RunState.WAITING, None, None),
+    ]
+    books.hand_over([1], "r")
+    assert archive.job(books.connection, 1).hooks[0].state is RunState.WAITING
+
+
+def test_a_job_that_is_not_there(books: Ledger) -> None:
+    with pytest.raises(NoSuchJob, match="no job 1"):
+        archive.job(books.connection, 1)
+
+
+def test_an_id_of_several_boots_means_the_newest(tmp_path: Path) -> None:
+    for boot in ("one", "two"):
+        with opened(tmp_path / "hookd.db", boot, per_boot_ids=True) as books:
+            books.start(user=boot)
+    with opened(tmp_path / "hookd.db") as books:
+        assert archive.job(books.connection, 1).user == "two"
+        assert page(books) == ([1, 1], None)
+
+
+def test_pages_follow_each_other_without_a_gap_or_a_repeat(books: Ledger) -> None:
+    assert page(books) == ([], None)
+    for n in range(1, 8):
+        books.start("h")
+        books.end(job_id=n)
+    assert page(books, 7) == ([7, 6, 5, 4, 3, 2, 1], None)
+    assert page(books, 3) == ([7, 6, 5], "5")
+    books.start()  # what comes meanwhile does not shift the pages
+    assert page(books, 3, before=5) == ([4, 3, 2], "2")
+    assert page(books, 3, before=2) == ([1], None)
+    books.connection.execute("DELETE FROM jobs WHERE key = 4")
+    assert page(books, 3, before=5) == ([3, 2, 1], None)
+
+
+def test_a_page_of_large_jobs_ends_early(books: Ledger) -> None:
+    large: dict[str, Any] = {
+        "profile": "x" * 120_000,
+        "user": "x" * 120_000,
+        "attributes": {"a": "x" * 120_000},
+    }
+    for _ in range(8):
+        books.start(**large)
+    assert page(books) == ([8, 7, 6], "6")
+    assert page(books, before=6) == ([5, 4, 3], "3")
+    assert page(books, before=3) == ([2, 1], None)
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, [5, 4, 3, 2, 1]),
+        ({"state": JobState.RUNNING}, [4, 1]),
+        ({"state": JobState.ENDED}, [5, 2]),
+        ({"state": JobState.REFUSED}, [3]),
+        ({"profile": "p"}, [4, 2]),
+        ({"profile": "p'; DROP TABLE jobs; --"}, []),
+        ({"profile": "p%"}, []),
+        ({"user": "u"}, [4, 3]),
+        ({"client_ip": "::1"}, [5]),
+        ({"outcome": Outcome.LOST}, [5]),
+        ({"outcome": Outcome.SUCCESS}, [2]),
+        ({"since_usec": 30}, [5, 4, 3]),
+        ({"until_usec": 30}, [2, 1]),
+        ({"since_usec": 20, "until_usec": 40}, [3, 2]),
+        ({"profile": "p", "user": "u", "state": JobState.RUNNING, "since_usec": 1}, [4]),
+    ],
+)
+def test_filters(books: Ledger, filters: dict[str, Any], found: list[int]) -> None:
+    books.start(at=now(10))
+    books.start(profile="p", at=now(20))
+    books.start("gate", user="u", at=now(30))
+    books.start(profile="p", user="u", at=now(40))
+    books.start(client_ip="::1", at=now(50))
+    books.end(job_id=2)
+    books.end(job_id=5, outcome=Outcome.LOST)
+    books.finish([Finish(run_id=1, receipt=receipt(), refusal="no")], now())
+    assert page(books, **filters) == (found, None)
+    pages, before = [], None
+    while True:  # one at a time, by the cursor
+        ids, cursor = page(books, 1, before, **filters)
+        pages += ids
+        if cursor is None:
+            break
+        before = int(cursor)
+    assert pages == found
+
+
+def test_how_many_jobs_are_open(books: Ledger) -> None:
+    assert archive.open_jobs(books.connection) == 0
+    for _ in range(3):
+        books.start()
+    books.end(job_id=2)
+    assert archive.open_jobs(books.connection) == 2
+
+
+def test_the_last_run_of_each_hook_that_has_ended(books: Ledger) -> None:
+    books.start("a", "b", "c")
+    books.start("a", "b")
+    results = {1: Result.SUCCESS, 2: Result.TIMEOUT, 4: Result.FAILED}
+    books.finish([Finish(run_id=n, receipt=receipt(r)) for n, r in results.items()], now())
+    last = archive.last_runs(books.connection, ["a", "b", "c", "x"])
+    assert {hook: (run.run_id, run.result) for hook, run in last.items()} == {
+        "a": (4, Result.FAILED),
+        "b": (2, Result.TIMEOUT),
+    }
