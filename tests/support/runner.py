@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,7 +67,7 @@ class Runner:
         self.welcome: Welcome
         self.started: dict[int, int] = {}
         self.ended: dict[int, Receipt] = {}
-        self._frames = FrameReader()
+        self._frames: FrameReader
         self._messages: list[Message] = []
         self._last_id = 0
         (directory / "hooks.d").mkdir()
@@ -89,26 +89,41 @@ class Runner:
         return path
 
     def __enter__(self) -> Runner:
-        self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(ANSWER_WITHIN)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.start("--link-fd", str(theirs.fileno()), pass_fds=[theirs.fileno()])
+        self.meet(ours)
+        return self
+
+    def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> None:
+        """Start the program, as the account that was asked for."""
         switch: dict[str, Any] = {}
         if self.account.pw_uid != os.geteuid():
             switch = {"user": self.account.pw_uid, "group": self.account.pw_gid}
             switch["extra_groups"] = []
-        with theirs, self.log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hookd.runner.main"),
+                    *(sys.executable, "-m", "hookd.runner.main", *arguments),
                     *("--config", str(self.directory / "hookd.toml")),
-                    *("--default-user", self.hook_user, "--link-fd", str(theirs.fileno())),
+                    *("--default-user", self.hook_user),
                 ],
-                pass_fds=[theirs.fileno()],
+                pass_fds=pass_fds,
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 **switch,
             )
+
+    def meet(self, sock: socket.socket) -> None:
+        """Be the server on this connection."""
+        self._socket = sock
+        self._socket.settimeout(ANSWER_WITHIN)
+        self._frames = FrameReader()
         self.welcome = self._answer(Welcome)
-        return self
+
+    def leave(self) -> None:
+        """End the connection, as a server that dies."""
+        self._socket.close()
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()

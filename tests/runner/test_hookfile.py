@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which programs may be hooks, and what is said of those that may not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hookd.runner.hookfile import HookFileError, check, file_problems
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="only root gives files away and mounts")
+Make = Callable[[Path], object]
+
+
+def script(path: Path, text: str = "#!/bin/sh\n", mode: int = 0o755) -> None:
+    """Write a program."""
+    path.write_bytes(text.encode())
+    path.chmod(mode)
+
+
+def make_dangling(path: Path) -> None:
+    path.symlink_to("gone")
+
+
+def make_ring(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def below_a_file(path: Path) -> None:
+    script(path.parent / "file")
+    path.symlink_to("file/x")
+
+
+def in_open_directory(path: Path) -> None:
+    (path.parent / "open").mkdir()
+    script(path.parent / "open/x")
+    (path.parent / "open").chmod(0o777)
+    path.symlink_to("open/x")
+
+
+REFUSED: dict[str, tuple[Make, str]] = {
+    "missing": (lambda p: None, "{p} does not exist"),
+    "dangling link": (make_dangling, "{p} is a symbolic link to {d}/gone, which does not exist"),
+    "ring of links": (make_ring, "{p} has too many symbolic links, or a ring of them"),
+    "below a file": (below_a_file, "{d}/file is a file, not a directory"),
+    "directory": (lambda p: p.mkdir(mode=0o755), "{p} is a directory"),
+    "named pipe": (lambda p: os.mkfifo(p, 0o755), "{p} is a named pipe"),
+    "no exec bit": (lambda p: script(p, mode=0o644), "{p} is not executable (mode 0644)"),
+    "group may write": (
+        lambda p: script(p, mode=0o775),
+        "{p} is writable by group {g} (mode 0775)",
+    ),
+    "all may write": (
+        lambda p: script(p, mode=0o757),
+        "{p} is writable by everybody (mode 0757)",
+    ),
+    "directory all may write": (
+        in_open_directory,
+        "{d}/open is writable by everybody (mode 0777)",
+    ),
+    "empty": (lambda p: script(p, ""), "{p} is empty: no program, and no #! line"),
+    "no first line": (
+        lambda p: script(p, "echo\n"),
+        "{p} is no program: it begins neither with a #! line nor as an ELF binary",
+    ),
+    "CRLF": (
+        lambda p: script(p, "#!/bin/sh\r\n"),
+        "{p} has a #! line that ends in CRLF, as Windows editors write it; "
+        "convert the file to Unix line ends",
+    ),
+    "no interpreter named": (
+        lambda p: script(p, "#! \n"),
+        "{p} has a #! line without an interpreter",
+    ),
+    "no such interpreter": (
+        lambda p: script(p, "#!/no/sh -e\n"),
+        "{p} has the interpreter /no/sh: /no/sh does not exist: there is no /no",
+    ),
+    "interpreter is a directory": (
+        lambda p: script(p, "#!/etc\n"),
+        "{p} has the interpreter /etc, a directory",
+    ),
+    "interpreter is no program": (
+        lambda p: script(p, "#!/etc/passwd\n"),
+        "{p} has the interpreter /etc/passwd, which is not executable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(scratch: Path, name: str) -> None:
+    from hookd.runner.accounts import group_name
+
+    make, expected = REFUSED[name]
+    path = scratch / "hook"
+    make(path)
+    with pytest.raises(HookFileError) as caught:
+        check(str(path))
+    assert str(caught.value) == expected.format(p=path, d=scratch, g=group_name(os.getegid()))
+
+
+def test_accepted_and_resolved(scratch: Path) -> None:
+    scratch.chmod(0o755)
+    (scratch / "real").mkdir()
+    script(scratch / "real/hook")
+    (scratch / "link").symlink_to("real/../real")
+    (scratch / "way").symlink_to(scratch / "link/hook")
+    assert check(str(scratch / "way")) == str(scratch / "real/hook")
+    assert check(f"{scratch}/./link//hook") == str(scratch / "real/hook")
+
+
+def test_a_sticky_directory_is_safe_for_what_is_ours(scratch: Path) -> None:
+    scratch.chmod(0o1777)
+    script(scratch / "hook")
+    assert check(str(scratch / "hook")) == str(scratch / "hook")
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["program", "directory", "link"])
+def test_what_belongs_to_somebody_else(scratch: Path, what: str) -> None:
+    (scratch / "dir").mkdir()
+    script(scratch / "dir/program")
+    (scratch / "link").symlink_to("dir/program")
+    owned = {"program": "dir/program", "directory": "dir", "link": "link"}[what]
+    os.chown(scratch / owned, 1, -1, follow_symlinks=False)
+    with pytest.raises(HookFileError) as caught:
+        check(str(scratch / "link"))
+    expected = f"{scratch / owned} belongs to user daemon, who could change it"
+    assert str(caught.value) == expected
+    trusted = frozenset((0, 1))
+    assert check(str(scratch / "link"), trusted) == str(scratch / "dir/program")
+
+
+def test_configuration_files_are_checked_too(scratch: Path) -> None:
+    path = scratch / "hookd.toml"
+    path.touch(0o600)
+    assert file_problems([str(path)]) == []
+    path.chmod(0o666)
+    (problem,) = file_problems([str(path)])
+    assert problem == (
+        f"{path}: found {path} is writable by everybody (mode 0666); "
+        "allowed: a file that only root and hookd's own user can change"
+    )

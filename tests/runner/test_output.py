@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Bytes of a program's two streams become lines, in bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+from hookd.runner.output import MAX_LINE, Output
+
+Line = tuple[str, bytes]
+
+
+class Sink:
+    """A place for lines that can be closed for a while."""
+
+    def __init__(self) -> None:
+        self.settled = True
+        self.lines: list[Line] = []
+
+    def line(self, stream: str, data: bytes) -> None:
+        """Take a line."""
+        assert self.settled
+        self.lines.append((stream, data))
+
+
+def collect(write: Callable[[int, int], None], budget: int = 10_000) -> tuple[list[Line], Output]:
+    """Return the lines of what `write` writes to the two streams, and the closed Output."""
+
+    async def run() -> tuple[list[Line], Output]:
+        sink = Sink()
+        output = Output(budget, sink.line, sink)
+        out, err = output.open(os.geteuid())
+        output.read()
+        await asyncio.to_thread(write, out, err)
+        os.close(out)
+        os.close(err)
+        output.finish()
+        await output.flush(5)
+        return sink.lines, output
+
+    return asyncio.run(run())
+
+
+def test_lines_and_the_unfinished_last_one() -> None:
+    def write(out: int, err: int) -> None:
+        os.write(out, b"a\n\nb\nc")
+        os.write(err, b"d")
+
+    lines, output = collect(write)
+    assert sorted(lines) == [
+        ("stderr", b"d"), ("stdout", b"a"), ("stdout", b"b"), ("stdout", b"c"),
+    ]  # fmt: skip
+    assert (output.total, output.dropped) == (7, 0)
+
+
+def test_a_long_line_comes_in_pieces() -> None:
+    def write(out: int, err: int) -> None:
+        for _ in range(3):
+            os.write(out, b"x" * MAX_LINE)
+
+    lines, output = collect(write, budget=1 << 20)
+    assert [len(data) for _, data in lines] == [MAX_LINE] * 3
+    assert output.dropped == 0
+
+
+def test_what_is_beyond_the_budget_is_counted_but_its_last_line_known() -> None:
+    def write(out: int, err: int) -> None:
+        for n in range(1000):
+            os.write(out, b"line %d\n" % n)
+
+    lines, output = collect(write, budget=20)
+    assert [data for _, data in lines] == [b"line 0", b"line 1", b"line 2"[:6]]
+    assert output.total == sum(len(b"line %d\n" % n) for n in range(1000))
+    assert output.dropped == output.total - 20
+    assert output.last_line == "line 999"
+
+
+def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
+    async def run() -> tuple[Output, Sink]:
+        sink = Sink()
+        output = Output(1000, sink.line, sink)
+        out, err = output.open(os.geteuid())
+        output.read()
+        sink.settled = False
+        os.write(out, b"one\ntwo\n")
+        output.finish()
+        assert output.waiting
+        await output.flush(0.05)
+        os.close(out)
+        os.close(err)
+        return output, sink
+
+    output, sink = asyncio.run(run())
+    assert sink.lines == []
+    assert (output.total, output.dropped) == (8, 8)
+
+
+def test_lines_wait_for_a_sink_that_opens_again() -> None:
+    async def run() -> list[Line]:
+        sink = Sink()
+        output = Output(10_000, sink.line, sink)
+        out, err = output.open(os.geteuid())
+        output.read()
+        sink.settled = False
+        os.write(out, b"x\n" * 500)
+        os.close(out)
+        os.close(err)
+        output.finish()
+        asyncio.get_running_loop().call_later(0.05, setattr, sink, "settled", True)
+        await output.flush(5)
+        return sink.lines
+
+    assert asyncio.run(run()) == [("stdout", b"x")] * 500
+
+
+def test_a_pipe_that_somebody_else_fills_does_not_hold_up_the_end() -> None:
+    async def run() -> int:
+        output = Output(10, lambda stream, data: None, Sink())
+        out, err = output.open(os.geteuid())
+        with subprocess.Popen(["yes"], stdout=out) as writer:
+            os.close(out)
+            os.close(err)
+            output.finish()
+            return writer.wait(20)
+
+    assert asyncio.run(run()) == -signal.SIGPIPE
