@@ -4,7 +4,7 @@
 ROUNDS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test test-all test-system hostile crash bench lint deb rpm clean
+.PHONY: help setup demo tour test test-all test-system hostile crash bench exposure lint deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ crash: ## kill hookd ROUNDS times at random moments and check the books
 
 bench: ## measure hookd beside its peers
 	@benchmarks/run
+
+exposure: ## measure how exposed the services are, and write it into docs/exposure.md
+	@UPDATE=1 tests/run tests/system/test_sandbox.py
 
 lint: ## run the linters alone
 	@tests/run tests/lint

@@ -30,9 +30,10 @@ def rpm_box(rpm: Path, deb: Path) -> Iterator[Box]:
 
 def test_rpmlint_has_nothing_to_say(rpm: Path) -> None:
     settings = shutil.copy(TREE / "packaging/rpm/rpmlint.toml", rpm.parent)
+    root = debian("trixie", ["lintian", "rpm", "rpmlint"])
+    check = ["sh", "-c", "rpmlint -c rpmlint.toml *.rpm"]
     output = subprocess.run(
-        [TREE / "packaging/in-root", debian("trixie", ["lintian", "rpm", "rpmlint"]), rpm.parent]
-        + ["sh", "-c", "rpmlint -c rpmlint.toml *.rpm"],
+        [TREE / "packaging/in-root", root, rpm.parent, *check],
         capture_output=True,
         text=True,
     )
