@@ -76,10 +76,10 @@ def ended(run: HookRun) -> str:
 
 
 def job_state(job: Job) -> str:
-    """Return the state of a job in one word: its outcome once it has one."""
-    if job.state is JobState.ENDED and job.outcome is not None:
-        return job.outcome.value
-    return job.state.value
+    """Return the state of a job in a word: its outcome once it has one."""
+    ended = job.state is JobState.ENDED and job.outcome is not None
+    word = str(job.outcome) if ended else job.state.value
+    return f"{word} (test)" if job.test else word
 
 
 def hooks_in_short(job: Job) -> str:

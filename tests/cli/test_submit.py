@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.hookctl import hookctl
+from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
 
 WHO = ("--profile", "Mail Archive", "--user", "ann@example.com", "--client-ip", "10.0.0.7")
@@ -134,3 +134,21 @@ def test_refusals_are_one_line_with_what_to_do_next(running: Daemon, tmp_path: P
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"hookctl: {said}")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_hook_may_call_hookctl_but_not_wait_for_itself(daemon: Daemon) -> None:
+    at = f"{HOOKCTL} --socket {daemon.socket}"
+    asks = daemon.script(
+        "asks",
+        f"{at} start --profile inner --client-ip ::1 || exit 1\n"
+        f"{at} end $HOOKD_JOB_ID --wait; test $? = 1 || exit 2\n"
+        f"{at} end $HOOKD_JOB_ID\n",
+    )
+    daemon.hook("asks", f'command = "{asks}"\nphases = ["start"]\n[match]\nprofile = ["outer"]\n')
+    daemon.start()
+    outer = ("--profile", "outer", "--client-ip", "::1", "--wait")
+    done = hookctl("--socket", daemon.socket, "start", *outer)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    with daemon.client() as hookd:
+        assert hookd.get_job(1).state.value == "ended"
+        assert hookd.get_job(2).profile == "inner"
