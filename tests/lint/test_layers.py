@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which part of hookd may know which other: the import graph against a table."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[2]
+
+LAYERS = {
+    "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
+    "files": ("confdir",),
+    "journal": ("journal",),
+    "decisions": (
+        "server.protocol",
+        "server.lifecycle",
+        "server.admission",
+        "server.matching",
+        "server.schedule",
+    ),
+    "books": ("server.books", "server.archive", "server.schema"),
+    "effects": ("server.listener", "server.store", "server.runnerlink", "server.service"),
+    "client": ("client",),
+    # And every other file of a folder: the owner of the server, the runner, the commands.
+    "owner": ("server",),
+    "runner": ("runner",),
+    "cli": ("cli",),
+}
+
+MAY_IMPORT = {
+    "vocabulary": {"vocabulary"},
+    "files": {"vocabulary"},
+    "journal": {"vocabulary"},
+    "decisions": {"vocabulary", "decisions"},
+    "books": {"vocabulary", "decisions", "books"},
+    "effects": {"vocabulary", "decisions", "books"},  # not one another
+    "client": {"vocabulary"},
+    "owner": {"vocabulary", "files", "journal", "decisions", "books", "effects", "owner"},
+    "runner": {"vocabulary", "files", "journal", "runner"},
+    "cli": {"vocabulary", "files", "client", "cli"},
+}
+
+EXCEPTIONS = {
+    # To check the configuration is to look at its programs with the runner's eyes.
+    ("server.main", "runner.hookfile"),
+    ("cli.configuration", "runner.hookfile"),
+}
+
+WORLD = {
+    "asyncio", "ctypes", "fcntl", "grp", "io", "logging", "multiprocessing", "os", "pathlib",
+    "psutil", "pwd", "random", "resource", "sdnotify", "select", "shutil", "signal", "socket",
+    "subprocess", "systemd", "tempfile", "threading", "time", "uuid",
+}  # fmt: skip
+"""What reads a clock, a file, a process or a socket: not for what decides."""
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(TREE / "hookd").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+SOURCES = {_module(path): _imports(path) for path in (TREE / "hookd").rglob("*.py")}
+
+
+def _known(imported: str) -> str:
+    """Return the module of hookd that an imported name lies in."""
+    name = imported.removeprefix("hookd").removeprefix(".")
+    while name and name not in SOURCES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+GRAPH = {
+    module: {_known(name) for name in names if name.split(".")[0] == "hookd"} - {""}
+    for module, names in SOURCES.items()
+}
+OUTSIDE = {
+    module: {name.split(".")[0] for name in names} - {"hookd"} for module, names in SOURCES.items()
+}
+
+
+def _layer(module: str) -> str:
+    for layer, modules in LAYERS.items():
+        if module in modules or module.split(".")[0] in modules:
+            return layer
+    raise AssertionError(f"hookd/{module.replace('.', '/')}.py belongs to no layer: LAYERS")
+
+
+def test_every_file_knows_only_what_its_layer_may_know() -> None:
+    wrong = [
+        f"{module} ({_layer(module)}) imports {other} ({_layer(other)})"
+        for module, others in GRAPH.items()
+        for other in others
+        if module and _layer(other) not in MAY_IMPORT[_layer(module)]
+        and (module, other) not in EXCEPTIONS
+    ]  # fmt: skip
+    assert wrong == []
+
+
+def test_there_is_no_cycle() -> None:
+    assert len(list(TopologicalSorter(GRAPH).static_order())) == len(GRAPH)
+
+
+def test_every_exception_is_needed() -> None:
+    assert {(m, o) for m, o in EXCEPTIONS if o not in GRAPH.get(m, ())} == set()
+    modules = [module for names in LAYERS.values() for module in names]
+    assert [module for module in modules if module not in SOURCES] == []
+
+
+@pytest.mark.parametrize("layer", ["vocabulary", "decisions", "books"])
+def test_what_decides_knows_nothing_of_the_world(layer: str) -> None:
+    wrong = {m: OUTSIDE[m] & WORLD for m in LAYERS[layer] if OUTSIDE[m] & WORLD}
+    assert wrong == {}
+
+
+def test_one_facility_one_place() -> None:
+    places = {
+        "sqlite3": {"books", "effects"},
+        "psutil": {"runner"},
+        "subprocess": {"runner", "effects"},
+        "click": {"cli"},
+        "rich": {"cli"},
+        "logging": set(),
+        "shlex": set(),
+    }
+    for facility, layers in places.items():
+        used = {_layer(module) for module, names in OUTSIDE.items() if facility in names}
+        assert used <= layers, facility
+
+
+def test_the_client_is_light() -> None:
+    """A backup server imports it: the standard library, msgspec and two files of ours."""
+    assert GRAPH["client"] == {"errors", "model"}
+    assert OUTSIDE["client"] - sys.stdlib_module_names == {"msgspec"}
+    assert "asyncio" not in OUTSIDE["client"]
