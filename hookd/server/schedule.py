@@ -81,6 +81,16 @@ class _Lane:
     waiting: int = 0
     ready: list[tuple[int, Ticket]] = field(default_factory=list)
 
+    def push(self, ticket: Ticket) -> None:
+        if not ticket.ready:
+            ticket.ready = True
+            heapq.heappush(self.ready, (ticket.run_id, ticket))
+
+    def pop(self) -> Ticket:
+        _, ticket = heapq.heappop(self.ready)
+        ticket.ready = False
+        return ticket
+
 
 class Schedule:
     """All runs that have not ended. `waiting` and `running` count them."""
@@ -100,10 +110,10 @@ class Schedule:
         """Take new limits and policies; they hold from the next decision on."""
         self._config = config
         for (hook, _), rivals in self._rivals.items():
-            if self._overlap(hook) == "parallel":  # now nothing but slots keeps them waiting
+            if _overlap(config, hook) == "parallel":  # now nothing but slots keeps them waiting
                 for ticket in rivals.values():
                     if not ticket.taken and not ticket.dropped:
-                        self._push(ticket)
+                        self._lane(ticket).push(ticket)
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._tickets
@@ -151,10 +161,10 @@ class Schedule:
             choice = self._choose()
             if choice is None:
                 break
-            ticket = self._pop(choice)
+            ticket = self._lanes[choice].pop()
             reason = self._unwanted(ticket)
             if reason is not None:
-                self._drop(ticket, reason[0], reason[1], drops)
+                _drop(ticket, reason[0], reason[1], drops)
             elif not ticket.dropped:
                 self.waiting -= 1
                 self._lane(ticket).waiting -= 1
@@ -171,7 +181,7 @@ class Schedule:
             self._lane(ticket).running -= 1
             self.waiting += 1
             self._lane(ticket).waiting += 1
-            self._push(ticket)
+            self._lane(ticket).push(ticket)
 
     def ended(self, run_id: int, now: float, retry: Ticket | None = None) -> list[Decision]:
         """Note that a run has ended, was dropped or is followed by `retry`."""
@@ -203,7 +213,7 @@ class Schedule:
         for ticket in tickets:
             hook = self._config.hooks.get(ticket.hook)
             if ticket.phase is Phase.START and hook is not None and hook.obsolete == "skip":
-                self._drop(ticket, Result.SKIPPED, "its job has ended before its turn", drops)
+                _drop(ticket, Result.SKIPPED, "its job has ended before its turn", drops)
         return drops
 
     def cancel(self, tickets: Iterable[Ticket], reason: str) -> list[Decision]:
@@ -213,7 +223,7 @@ class Schedule:
             if ticket.taken:
                 decisions.append(Stop(ticket, reason))
             else:
-                self._drop(ticket, Result.CANCELLED, reason, decisions)
+                _drop(ticket, Result.CANCELLED, reason, decisions)
         return decisions
 
     def tick(self, now: float) -> list[Decision]:
@@ -245,21 +255,17 @@ class Schedule:
             self._contend(ticket, decisions)
 
     def _contend(self, ticket: Ticket, decisions: list[Decision]) -> None:
-        overlap = self._overlap(ticket.hook)
+        overlap = _overlap(self._config, ticket.hook)
         rivals = self._rivals.setdefault((ticket.hook, ticket.key), {})
         if overlap == "skip" and rivals:
             other = next(iter(rivals))
-            self._drop(ticket, Result.SKIPPED, f"run {other} has not ended", decisions)
+            _drop(ticket, Result.SKIPPED, f"run {other} has not ended", decisions)
             return
         if overlap == "replace":
             decisions += self.cancel(rivals.values(), f"replaced by run {ticket.run_id}")
         rivals[ticket.run_id] = ticket
         if overlap == "parallel" or len(rivals) == 1:
-            self._push(ticket)
-
-    def _overlap(self, hook: str) -> str:
-        configured = self._config.hooks.get(hook)
-        return configured.run.overlap if configured is not None else "parallel"
+            self._lane(ticket).push(ticket)
 
     def _next_rival(self, ticket: Ticket) -> None:
         rivals = self._rivals.get((ticket.hook, ticket.key))
@@ -270,7 +276,7 @@ class Schedule:
         elif not any(t.taken or (t.ready and not t.dropped) for t in rivals.values()):
             following = next((t for t in rivals.values() if not t.dropped), None)
             if following is not None:
-                self._push(following)
+                self._lane(following).push(following)
 
     def _choose(self) -> str | None:
         """Return the lane whose oldest run gets the next slot, None when there is none to give."""
@@ -322,31 +328,23 @@ class Schedule:
     def _lane(self, ticket: Ticket) -> _Lane:
         return self._lanes.setdefault(ticket.hook, _Lane())
 
-    def _push(self, ticket: Ticket) -> None:
-        if not ticket.ready:
-            ticket.ready = True
-            heapq.heappush(self._lane(ticket).ready, (ticket.run_id, ticket))
-
-    def _pop(self, lane: str) -> Ticket:
-        _, ticket = heapq.heappop(self._lanes[lane].ready)
-        ticket.ready = False
-        return ticket
-
     def _take(self, ticket: Ticket) -> None:
         ticket.taken = True
         self.running += 1
         self._lane(ticket).running += 1
 
-    def _drop(
-        self,
-        ticket: Ticket,
-        result: Result,
-        reason: str,
-        decisions: list[Drop] | list[Decision],
-    ) -> None:
-        if not ticket.taken and not ticket.dropped:
-            ticket.dropped = True
-            decisions.append(Drop(ticket, result, reason))
+
+def _overlap(config: Config, hook: str) -> str:
+    configured = config.hooks.get(hook)
+    return configured.run.overlap if configured is not None else "parallel"
+
+
+def _drop(
+    ticket: Ticket, result: Result, reason: str, decisions: list[Drop] | list[Decision]
+) -> None:
+    if not ticket.taken and not ticket.dropped:
+        ticket.dropped = True
+        decisions.append(Drop(ticket, result, reason))
 
 
 def hook_ticket(hook: Hook | None) -> tuple[int, bool]:
