@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hookd import confdir, link, records
+from hookd.confdir import Loaded
 from hookd.config import Config
 from hookd.errors import ConfigError
 from hookd.journal import Journal
@@ -217,6 +218,27 @@ def unstarted(result: Result, reason: str) -> Receipt:
     return Receipt(result=result, reason=reason, ended_usec=time.time_ns() // 1000)
 
 
+def plans(loaded: Loaded, default_user: str | None) -> dict[str, Plan]:
+    """Return what is needed to run each hook here.
+
+    Raises ConfigError with everything that speaks against the files, programs and users.
+    """
+    config = loaded.config
+    errors = hookfile.file_problems(loaded.paths) + hookfile.problems(config)
+    found: dict[str, Plan] = {}
+    for hook in config.hooks.values():
+        try:
+            account = accounts.chosen(hook.run.user, default_user)
+        except LookupError as e:
+            errors.append(f"{hook.path}: run.user: {e}")
+            continue
+        errors += promises.problems(hook, account)
+        found[hook.name] = Plan.of(hook, account, promises.confined(account))
+    if errors:
+        raise ConfigError(errors)
+    return found
+
+
 def load(
     path: Path | None, default_user: str | None, groups: Groups | None
 ) -> tuple[Config, dict[str, Plan], list[str]]:
@@ -225,18 +247,6 @@ def load(
     Raises ConfigError with everything that is wrong.
     """
     loaded = confdir.load(path)
-    config = loaded.config
-    errors = hookfile.file_problems(loaded.paths) + hookfile.problems(config)
-    plans: dict[str, Plan] = {}
-    for hook in config.hooks.values():
-        try:
-            account = accounts.chosen(hook.run.user, default_user)
-        except LookupError as e:
-            errors.append(f"{hook.path}: run.user: {e}")
-            continue
-        errors += promises.problems(hook, account)
-        plans[hook.name] = Plan.of(hook, account, promises.confined(account))
-    if errors:
-        raise ConfigError(errors)
-    notes = [*loaded.notes, *promises.notes(plans.values(), groups)]
-    return config, plans, notes
+    found = plans(loaded, default_user)
+    notes = [*loaded.notes, *promises.notes(found.values(), groups)]
+    return loaded.config, found, notes
