@@ -11,8 +11,8 @@ import msgspec
 
 from hookd.errors import NoSuchJob
 from hookd.model import HookRun, Job, JobState, Outcome
-from hookd.server.books import RUN_COLUMNS, run_of
 from hookd.server.protocol import ListJobs
+from hookd.server.rows import RUN_COLUMNS, run_of
 
 MAX_PAGE_BYTES = 1024 * 1024  # a page of jobs with the longest fields ends here, not at its limit
 

@@ -12,8 +12,9 @@ from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob
 from hookd.journal import Journal
 from hookd.model import INT_MAX, Event, Outcome, Phase
 from hookd.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED
-from hookd.server.books import Booked, Books, EndRequest, NewRun, Now, Plan
+from hookd.server.books import Books
 from hookd.server.dispatcher import Dispatcher
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
 from hookd.server.store import Store, settle

@@ -43,9 +43,10 @@ from hookd.records import (
 )
 from hookd.server import protocol
 from hookd.server.admission import Gatekeeper, Peer, Principals
-from hookd.server.books import Books, HookState, OpenRun
+from hookd.server.books import Books
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
+from hookd.server.entries import HookState, OpenRun
 from hookd.server.feed import Feed
 from hookd.server.jobs import Jobs
 from hookd.server.listener import Listener, Session
@@ -171,8 +172,8 @@ class Daemon:
 
     def _read_books(self, books: Books) -> Callable[[], None]:
         """Read, in the writer's thread, what there is to take over; return how."""
-        runs = books.open_runs(partial(overlap_key_by_name, self._core.config))
-        states, tied = books.hook_states(), books.tied()
+        runs = books.runs.open_runs(partial(overlap_key_by_name, self._core.config))
+        states, tied = books.runs.hook_states(), books.tied()
         return lambda: self._take_over(runs, states, set(tied))
 
     def _take_over(self, runs: list[OpenRun], states: list[HookState], tied: set[int]) -> None:
@@ -190,7 +191,7 @@ class Daemon:
     async def _try_storage(self) -> None:
         """Have the disk do something; what it says is told to `_on_storage`."""
         with contextlib.suppress(StorageFailure):
-            await self._store.write(lambda books: books.queued)
+            await self._store.write(lambda books: books.runs.queued)
 
     def _on_storage(self, fault: str | None) -> None:
         if fault is None:

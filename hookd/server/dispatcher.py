@@ -17,8 +17,8 @@ from hookd.journal import Journal
 from hookd.link import Belongs, Cancel, Ended, Message, Output, Settled, Start, Started, Welcome
 from hookd.model import HookRun, Phase, Receipt, Result
 from hookd.records import BOOKS_RESTORED
-from hookd.server.books import Booked, Finish, Finished, HookState, Now, OpenRun
 from hookd.server.ends import Ends
+from hookd.server.entries import Booked, Finish, Finished, HookState, Now, OpenRun
 from hookd.server.lifecycle import Knowledge, Recovery, Stored, recover
 from hookd.server.live import LiveEvent, LiveRun, Roster
 from hookd.server.quarantine import Quarantine
@@ -197,7 +197,7 @@ class Dispatcher:
             run_ids = [ticket.run_id for ticket in tickets]
             live = [self.roster[run_id] for run_id in run_ids]
             self._store.submit(
-                lambda books: books.hand_over(run_ids, instance),
+                lambda books: books.runs.hand_over(run_ids, instance),
                 lambda outcome: self._handed_over(live, instance, outcome),
             )
 
@@ -224,7 +224,7 @@ class Dispatcher:
         if runs:
             run_ids = [live.run.run_id for live in runs]
             # Where this fails, the next attempt to hand them over comes here again.
-            self._store.submit(lambda books: books.take_back(run_ids), lambda _: None)
+            self._store.submit(lambda books: books.runs.take_back(run_ids), lambda _: None)
             self._put_back(runs)
             self.kick()
 

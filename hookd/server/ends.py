@@ -15,7 +15,8 @@ from hookd.errors import HookdError
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
 from hookd.records import JOB_REFUSED, RUN_INTERRUPTED, RUN_NOT_STARTED, Kind
-from hookd.server.books import Books, Finish, Finished, Now
+from hookd.server.books import Books
+from hookd.server.entries import Finish, Finished, Now
 from hookd.server.lifecycle import backoff, next_attempt, refusal
 from hookd.server.live import LiveRun
 from hookd.server.quarantine import Quarantine
@@ -94,8 +95,8 @@ class Ends:
 
         def act(books: Books) -> list[Finished]:
             for state in states:
-                books.remember(state)
-            return books.finish(finishes, now)
+                books.runs.remember(state)
+            return books.runs.finish(finishes, now)
 
         def done(outcome: list[Finished] | HookdError) -> None:
             if isinstance(outcome, HookdError):

@@ -15,8 +15,9 @@ from hookd.server.admission import (
     check_job_id,
     start_event,
 )
-from hookd.server.books import Booked, Books, EndRequest, StartRequest
+from hookd.server.books import Books
 from hookd.server.core import Core, lose
+from hookd.server.entries import Booked, EndRequest, StartRequest
 from hookd.server.listener import Session
 from hookd.server.live import LiveEvent
 from hookd.server.protocol import (

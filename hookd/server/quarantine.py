@@ -12,7 +12,7 @@ from hookd.config import Config
 from hookd.journal import Journal
 from hookd.model import FAILURES, Result
 from hookd.records import HOOK_PARKED, HOOK_RESUMED
-from hookd.server.books import HookState
+from hookd.server.entries import HookState
 
 
 class Quarantine:

@@ -9,8 +9,8 @@ from hookd.config import Hook
 from hookd.errors import NoSuchHook, RunnerUnavailable
 from hookd.model import Event, HookRun, Outcome, Phase
 from hookd.server.admission import check_counts, start_event
-from hookd.server.books import NewRun
 from hookd.server.core import Core
+from hookd.server.entries import NewRun
 from hookd.server.listener import Session
 from hookd.server.live import Follower, LiveEvent
 from hookd.server.matching import explain, overlap_key

@@ -7,8 +7,9 @@ import asyncio
 import math
 
 from hookd.errors import HookdError
-from hookd.server.books import Booked, Books
+from hookd.server.books import Books
 from hookd.server.core import Core, lose
+from hookd.server.entries import Booked
 
 LOOK_EVERY_SEC = 60.0  # at most, between two looks: timers sleep with the machine, jobs age
 LOSE_STEP = 100  # jobs lost in one transaction

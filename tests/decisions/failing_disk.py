@@ -35,7 +35,7 @@ async def check(store: Shelf, acknowledged: list[int], reasons: list[str | None]
     acknowledged.append(await store.start("h"))
     assert acknowledged == sorted(set(acknowledged))
     assert [job.job_id for job in await store.jobs()] == acknowledged[-1000:][::-1]
-    assert await store.write(lambda books: books.queued) == len(acknowledged)
+    assert await store.write(lambda books: books.runs.queued) == len(acknowledged)
     assert store.health == [*reasons, None], store.health
 
 

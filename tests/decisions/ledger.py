@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hookd.model import Event, Outcome
-from hookd.server.books import Booked, Books, EndRequest, NewRun, Now, Plan, StartRequest
+from hookd.server.books import Books
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, StartRequest
 from hookd.server.schema import migrate
 from tests.decisions.making import event
 

@@ -13,7 +13,8 @@ from typing import Any, ParamSpec
 from hookd.errors import StorageFailure
 from hookd.model import Job
 from hookd.server import archive
-from hookd.server.books import Booked, Books, StartRequest
+from hookd.server.books import Books
+from hookd.server.entries import Booked, StartRequest
 from hookd.server.protocol import ListJobs
 from hookd.server.store import Store
 from tests.decisions.ledger import now, planned

@@ -12,7 +12,7 @@ import pytest
 from hookd.errors import NoSuchJob
 from hookd.model import JobState, Outcome, Phase, Result, RunState
 from hookd.server import archive
-from hookd.server.books import Finish
+from hookd.server.entries import Finish
 from hookd.server.protocol import ListJobs
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import receipt
@@ -34,7 +34,7 @@ def page(
 def test_a_job_with_all_its_runs(books: Ledger) -> None:
     books.start("a", "b", at=now(10))
     books.end("a", job_id=1, message="m", request_id="e", at=now(20))
-    books.finish([Finish(run_id=2, receipt=receipt(Result.FAILED, exit_status=3))], now())
+    books.runs.finish([Finish(run_id=2, receipt=receipt(Result.FAILED, exit_status=3))], now())
     job = archive.job(books.connection, 1)
     assert (job.state, job.outcome, job.message) == (JobState.ENDED, Outcome.SUCCESS, "m")
     assert (job.end_request_id, job.request_id, job.started_usec) == ("e", None, 10)
@@ -44,7 +44,7 @@ def test_a_job_with_all_its_runs(books: Ledger) -> None:
         (2, "b", Phase.START, RunState.ENDED, Result.FAILED, 3),
         (3, "a", Phase.END, RunState.WAITING, None, None),
     ]
-    books.hand_over([1], "r")
+    books.runs.hand_over([1], "r")
     assert archive.job(books.connection, 1).hooks[0].state is RunState.WAITING
 
 
@@ -117,7 +117,7 @@ def test_filters(books: Ledger, filters: dict[str, Any], found: list[int]) -> No
     books.start(client_ip="::1", at=now(50))
     books.end(job_id=2)
     books.end(job_id=5, outcome=Outcome.LOST)
-    books.finish([Finish(run_id=1, receipt=receipt(), refusal="no")], now())
+    books.runs.finish([Finish(run_id=1, receipt=receipt(), refusal="no")], now())
     assert page(books, **filters) == (found, None)
     pages, before = [], None
     while True:  # one at a time, by the cursor
@@ -141,7 +141,7 @@ def test_the_last_run_of_each_hook_that_has_ended(books: Ledger) -> None:
     books.start("a", "b", "c")
     books.start("a", "b")
     results = {1: Result.SUCCESS, 2: Result.TIMEOUT, 4: Result.FAILED}
-    books.finish([Finish(run_id=n, receipt=receipt(r)) for n, r in results.items()], now())
+    books.runs.finish([Finish(run_id=n, receipt=receipt(r)) for n, r in results.items()], now())
     last = archive.last_runs(books.connection, ["a", "b", "c", "x"])
     assert {hook: (run.run_id, run.result) for hook, run in last.items()} == {
         "a": (4, Result.FAILED),

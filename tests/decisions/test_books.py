@@ -36,10 +36,10 @@ def books(path: Path) -> Iterator[Ledger]:
 
 def refused(books: Ledger, error: type[HookdError], act: Callable[[], object]) -> HookdError:
     """Return the error that an act is refused with, having seen that it wrote nothing."""
-    before, queued = books.contents(), books.queued
+    before, queued = books.contents(), books.runs.queued
     with pytest.raises(error) as raised:
         act()
-    assert (books.contents(), books.queued) == (before, queued)
+    assert (books.contents(), books.runs.queued) == (before, queued)
     return raised.value
 
 
@@ -104,7 +104,7 @@ def test_a_repeated_request_is_answered_as_the_first_was(books: Ledger) -> None:
     again = books.end("e", job_id=1, request_id="x", file_count=3, at=now(9))
     assert (again.duplicate, again.event, again.job) == (True, ended.event, ended.job)
     assert [run.run_id for run, _ in again.runs] == [run.run_id for run, _ in ended.runs]
-    assert books.queued == 2
+    assert books.runs.queued == 2
 
 
 def test_a_request_id_with_other_content_is_a_conflict(books: Ledger) -> None:
@@ -195,16 +195,16 @@ def test_the_queue_has_room_for_so_many_runs(books: Ledger) -> None:
     books.start("a", room=3)
     refused(books, QueueFull, lambda: books.start("a", room=3))
     assert books.start(room=3).runs == []  # what needs no room is always taken
-    books.hand_over([1], "runner")
+    books.runs.hand_over([1], "runner")
     assert books.start("a", room=3).job == 4
 
 
 def test_what_a_start_finds_out_of_the_file_is_what_was_counted(path: Path) -> None:
     with opened(path) as books:
         books.start("a", "b", "c")
-        books.hand_over([2], "runner")
+        books.runs.hand_over([2], "runner")
     with opened(path) as books:
-        assert books.queued == 2
+        assert books.runs.queued == 2
 
 
 def test_a_new_instance_of_a_server_loses_its_open_jobs_alone(books: Ledger) -> None:
@@ -258,7 +258,7 @@ def test_history_goes_in_small_steps_and_only_where_all_has_ended(books: Ledger)
         books.start(*["h"] * (n <= 2))
         books.end(job_id=n, at=now(n))
     books.start()
-    books.hand_over([2], "runner")
+    books.runs.hand_over([2], "runner")
     assert [books.prune(240) for _ in range(4)] == [100, 100, 37, 0]
     left = [1, 2, *range(240, 252)]
     assert [key for (key,) in books.connection.execute("SELECT key FROM jobs")] == left

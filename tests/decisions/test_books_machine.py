@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob, QueueFull, RequestIdConflict
 from hookd.model import Outcome, Phase, Result
 from hookd.server import archive
-from hookd.server.books import Booked, Finish
+from hookd.server.entries import Booked, Finish
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import receipt
 
@@ -185,7 +185,7 @@ class Model(RuleBasedStateMachine):
         run_id = sorted(self.states)[step % len(self.states)]
         if self.states[run_id] != "waiting":
             return
-        (start,) = self.books.hand_over([run_id], "runner")
+        (start,) = self.books.runs.hand_over([run_id], "runner")
         job, phase, hook, attempt = self.named[run_id]
         assert (start.run_id, start.hook, start.attempt) == (run_id, hook, attempt)
         assert (start.event.phase, start.event.job_id) == (phase, self.jobs[job].job_id)
@@ -200,11 +200,11 @@ class Model(RuleBasedStateMachine):
         done = Finish(run_id=run_id, receipt=receipt(result), retry_due_usec=due, refusal=refusal)
         if self.states[run_id] == "ended":
             before = self.books.contents()
-            (late,) = self.books.finish([done], now())
+            (late,) = self.books.runs.finish([done], now())
             assert not late.news
             assert self.books.contents() == before
             return
-        (finished,) = self.books.finish([done], now())
+        (finished,) = self.books.runs.finish([done], now())
         assert finished.news
         self.states[run_id] = "ended"
         job, phase, hook, attempt = self.named[run_id]
@@ -225,8 +225,8 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def books_and_model_agree(self) -> None:
-        assert self.books.queued == self.waiting()
-        found = {f.run.run_id: str(f.stored) for f in self.books.open_runs(lambda _h, _e: "")}
+        assert self.books.runs.queued == self.waiting()
+        found = {f.run.run_id: str(f.stored) for f in self.books.runs.open_runs(lambda _h, _e: "")}
         assert found == {n: state for n, state in self.states.items() if state != "ended"}
         rows = self.books.connection.execute(
             "SELECT key, job_id, state, outcome, user, server_job_id FROM jobs ORDER BY key"

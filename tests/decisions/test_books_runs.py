@@ -13,7 +13,7 @@ import pytest
 from hookd.errors import NoSuchJob, QueueFull
 from hookd.model import INT_MAX, Event, JobState, Outcome, Phase, Receipt, Result, RunState
 from hookd.server import archive
-from hookd.server.books import Finish, HookState, NewRun, OpenRun
+from hookd.server.entries import Finish, HookState, NewRun, OpenRun
 from hookd.server.lifecycle import Stored
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import event, receipt
@@ -30,27 +30,27 @@ def ended(run_id: int, result: Result = Result.SUCCESS, **more: object) -> Finis
 
 
 def open_ids(books: Ledger) -> list[int]:
-    return [found.run.run_id for found in books.open_runs(lambda _hook, _event: "")]
+    return [found.run.run_id for found in books.runs.open_runs(lambda _hook, _event: "")]
 
 
 def test_a_run_is_handed_over_once(books: Ledger) -> None:
     told = books.start("a", "b", "c").event
-    books.finish([ended(3)], now())
-    starts = books.hand_over([2, 1, 3, 99], "one")
+    books.runs.finish([ended(3)], now())
+    starts = books.runs.hand_over([2, 1, 3, 99], "one")
     assert [(s.run_id, s.hook, s.attempt, s.event) for s in starts] == [
         (2, "b", 1, told),
         (1, "a", 1, told),
     ]
-    assert books.hand_over([1, 2], "two") == []
-    books.take_back([2, 3])
-    assert [start.run_id for start in books.hand_over([1, 2, 3], "two")] == [2]
-    assert books.queued == 0
+    assert books.runs.hand_over([1, 2], "two") == []
+    books.runs.take_back([2, 3])
+    assert [start.run_id for start in books.runs.hand_over([1, 2, 3], "two")] == [2]
+    assert books.runs.queued == 0
 
 
 def test_a_start_hook_is_told_no_more_than_was_known_at_the_start(books: Ledger) -> None:
     start = books.start("a", attributes={"k": "v"}).event
     end = books.end("a", job_id=1, file_count=5, outcome=Outcome.ERROR).event
-    first, second = books.hand_over([1, 2], "r")
+    first, second = books.runs.hand_over([1, 2], "r")
     assert (first.event, second.event) == (start, end)
     assert second.event.attributes == {"k": "v"}
 
@@ -65,8 +65,8 @@ WHOLE = Receipt(
 
 def test_the_end_of_a_run_keeps_the_whole_receipt(books: Ledger) -> None:
     books.start("h")
-    books.hand_over([1], "r")
-    (finished,) = books.finish([Finish(run_id=1, receipt=WHOLE)], now())
+    books.runs.hand_over([1], "r")
+    (finished,) = books.runs.finish([Finish(run_id=1, receipt=WHOLE)], now())
     assert (finished.run_id, finished.news, finished.retry) == (1, True, None)
     (run,) = archive.job(books.connection, 1).hooks
     assert run.state is RunState.ENDED
@@ -76,36 +76,36 @@ def test_the_end_of_a_run_keeps_the_whole_receipt(books: Ledger) -> None:
 
 def test_a_second_end_of_a_run_is_no_news(books: Ledger) -> None:
     books.start("h")
-    books.hand_over([1], "r")
-    books.finish([ended(1, Result.FAILED)], now())
+    books.runs.hand_over([1], "r")
+    books.runs.finish([ended(1, Result.FAILED)], now())
     before = books.contents()
     again = ended(1, Result.SUCCESS, retry_due_usec=5, refusal="no")
-    assert [f.news for f in books.finish([again, ended(99)], now())] == [False, False]
+    assert [f.news for f in books.runs.finish([again, ended(99)], now())] == [False, False]
     assert books.contents() == before
 
 
 def test_a_run_that_is_dropped_makes_room(books: Ledger) -> None:
     books.start("a", "b")
-    assert books.queued == 2
-    books.finish([ended(1, Result.SKIPPED)], now())
-    assert books.queued == 1
-    books.hand_over([2], "r")
-    books.finish([ended(2)], now())
-    assert books.queued == 0
+    assert books.runs.queued == 2
+    books.runs.finish([ended(1, Result.SKIPPED)], now())
+    assert books.runs.queued == 1
+    books.runs.hand_over([2], "r")
+    books.runs.finish([ended(2)], now())
+    assert books.runs.queued == 0
 
 
 def test_the_next_attempt_is_a_run_of_its_own(books: Ledger) -> None:
     told = books.start("h").event
-    books.hand_over([1], "r")
-    (finished,) = books.finish([ended(1, Result.FAILED, retry_due_usec=77)], now())
+    books.runs.hand_over([1], "r")
+    (finished,) = books.runs.finish([ended(1, Result.FAILED, retry_due_usec=77)], now())
     retry = finished.retry
     assert retry is not None
     assert (retry.run_id, retry.hook, retry.attempt, retry.phase) == (2, "h", 2, Phase.START)
     assert retry.state is RunState.WAITING
-    assert books.queued == 1
-    (found,) = books.open_runs(lambda hook, _event: hook)
+    assert books.runs.queued == 1
+    (found,) = books.runs.open_runs(lambda hook, _event: hook)
     assert (found.run, found.due_usec) == (retry, 77)
-    (start,) = books.hand_over([2], "r")
+    (start,) = books.runs.hand_over([2], "r")
     assert (start.attempt, start.event) == (2, told)
 
 
@@ -117,7 +117,7 @@ def test_no_attempt_is_written_twice(books: Ledger) -> None:
 
 def test_a_refusal_ends_the_job_with_its_reason(books: Ledger) -> None:
     books.start("gate", request_id="r")
-    books.finish([ended(1, Result.FAILED, refusal="first"), ended(1)], now(5))
+    books.runs.finish([ended(1, Result.FAILED, refusal="first"), ended(1)], now(5))
     job = archive.job(books.connection, 1)
     assert (job.state, job.allowed, job.reason) == (JobState.REFUSED, False, "first")
     assert (job.outcome, job.ended_usec) == (None, 5)
@@ -128,8 +128,8 @@ def test_a_refusal_ends_the_job_with_its_reason(books: Ledger) -> None:
 
 def test_the_first_of_two_refusals_stands(books: Ledger) -> None:
     books.start("g", "k")
-    books.finish([ended(1, refusal="first")], now(5))
-    books.finish([ended(2, refusal="second")], now(6))
+    books.runs.finish([ended(1, refusal="first")], now(5))
+    books.runs.finish([ended(2, refusal="second")], now(6))
     job = archive.job(books.connection, 1)
     assert (job.reason, job.ended_usec) == ("first", 5)
 
@@ -137,7 +137,7 @@ def test_the_first_of_two_refusals_stands(books: Ledger) -> None:
 def test_a_job_that_has_ended_stays_so_when_it_is_refused(books: Ledger) -> None:
     books.start("gate")
     books.end(job_id=1, at=now(3))
-    books.finish([ended(1, refusal="late")], now(5))
+    books.runs.finish([ended(1, refusal="late")], now(5))
     job = archive.job(books.connection, 1)
     assert (job.state, job.allowed, job.reason) == (JobState.ENDED, False, "late")
     assert job.ended_usec == 3
@@ -151,11 +151,11 @@ def test_what_a_start_of_hookd_finds(tmp_path: Path) -> None:
         books.start("a", "b", "c", profile="p")
         books.end("d", job_id=1, byte_count=7)
         books.start("g")
-        books.hand_over([2], "one")
-        books.finish([ended(1), ended(5, refusal="no")], now())
+        books.runs.hand_over([2], "one")
+        books.runs.finish([ended(1), ended(5, refusal="no")], now())
         books.start("e")
     with opened(tmp_path / "hookd.db") as books:
-        found = books.open_runs(key)
+        found = books.runs.open_runs(key)
     assert [(f.run.run_id, f.job, f.job_id, f.stored, f.runner) for f in found] == [
         (2, 1, 1, Stored.HANDED, "one"),
         (3, 1, 1, Stored.WAITING, None),
@@ -168,8 +168,8 @@ def test_what_a_start_of_hookd_finds(tmp_path: Path) -> None:
 
 def test_the_open_runs_of_a_refused_job_are_known_as_such(books: Ledger) -> None:
     books.start("g", "h")
-    books.finish([ended(1, refusal="no")], now())
-    (found,) = books.open_runs(lambda _hook, _event: "")
+    books.runs.finish([ended(1, refusal="no")], now())
+    (found,) = books.runs.open_runs(lambda _hook, _event: "")
     assert isinstance(found, OpenRun)
     assert (found.run.run_id, found.refused) == (2, True)
 
@@ -177,26 +177,26 @@ def test_the_open_runs_of_a_refused_job_are_known_as_such(books: Ledger) -> None
 def test_hooks_are_remembered(tmp_path: Path) -> None:
     states = [HookState("a", 3, True, "d"), HookState("b", 0, False, "")]
     with opened(tmp_path / "hookd.db") as books:
-        books.remember(HookState("a", 1, False, "c"))
+        books.runs.remember(HookState("a", 1, False, "c"))
         for state in states:
-            books.remember(state)
+            books.runs.remember(state)
     with opened(tmp_path / "hookd.db") as books:
-        assert books.hook_states() == states
+        assert books.runs.hook_states() == states
 
 
 def test_a_replay_is_the_next_attempt_of_each_event(books: Ledger) -> None:
     books.start("a", "b")
-    books.finish([ended(1), ended(2)], now())
+    books.runs.finish([ended(1), ended(2)], now())
     (start,) = books.replay(1, lambda _: [NewRun("a", "")], 100)
     books.end("a", job_id=1)
-    books.hand_over([3, 4], "r")
-    books.finish([ended(3, Result.FAILED), ended(4)], now())
+    books.runs.hand_over([3, 4], "r")
+    books.runs.finish([ended(3, Result.FAILED), ended(4)], now())
     again = books.replay(1, lambda _: [NewRun("a", "")], 100)
     told = [(b.event.phase, [(run.run_id, run.attempt) for run, _ in b.runs]) for b in again]
     assert [(run.run_id, run.attempt) for run, _ in start.runs] == [(3, 2)]
     assert told == [(Phase.START, [(5, 3)]), (Phase.END, [(6, 2)])]
     assert start.replay
-    assert [f.replay for f in books.open_runs(lambda _hook, _event: "")] == [True, True]
+    assert [f.replay for f in books.runs.open_runs(lambda _hook, _event: "")] == [True, True]
     before = books.contents()
     with pytest.raises(NoSuchJob):
         books.replay(9, lambda _: [], 100)
@@ -212,7 +212,7 @@ def test_a_test_is_a_job_that_is_none(books: Ledger, phase: Phase) -> None:
     booked = books.test(told, NewRun("h", ""), 0, now(5))
     assert booked.event == msgspec.structs.replace(told, job_id=1)
     assert (booked.replay, [run.run_id for run, _ in booked.runs]) == (True, [1])
-    (start,) = books.hand_over([1], "r")
+    (start,) = books.runs.hand_over([1], "r")
     assert start.event == booked.event
     job = archive.job(books.connection, 1)
     assert (job.test, job.state, job.outcome, job.ended_usec) == (True, "ended", outcome, 5)

@@ -140,7 +140,7 @@ async def test_an_operations_own_fault_is_its_own(directory: Path, fault: object
         assert (before, after) == (2, 3)
         assert isinstance(bad, StorageFailure)
         assert await store.start() == 4
-        assert await store.write(lambda books: books.queued) == 2
+        assert await store.write(lambda books: books.runs.queued) == 2
         assert store.health[-1] is None
 
 

@@ -17,7 +17,8 @@ import pytest
 from hookd.errors import StorageFailure
 from hookd.model import Outcome
 from hookd.server import archive
-from hookd.server.books import Booked, Books, EndRequest
+from hookd.server.books import Books
+from hookd.server.entries import Booked, EndRequest
 from hookd.server.schema import VERSION
 from hookd.server.store import CREATED, DATABASE
 from tests.decisions.ledger import now, planned

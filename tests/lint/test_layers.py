@@ -23,7 +23,14 @@ LAYERS = {
         "server.matching",
         "server.schedule",
     ),
-    "books": ("server.books", "server.archive", "server.schema"),
+    "books": (
+        "server.entries",
+        "server.rows",
+        "server.books",
+        "server.runbooks",
+        "server.archive",
+        "server.schema",
+    ),
     "effects": ("server.listener", "server.store", "server.runnerlink", "server.service"),
     "client": ("client",),
     # And every other file of a folder: the owner of the server, the runner, the commands.

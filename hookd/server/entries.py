@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the books are told and tell: values that cross from the server's files into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from hookd.model import Event, HookRun, Outcome, Receipt
+from hookd.server.lifecycle import Stored
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One moment on both clocks: real time for people, boot time for lengths of time."""
+
+    usec: int
+    boottime_usec: int
+    boot_id: str
+
+
+class NewRun(msgspec.Struct, frozen=True):
+    """A run as it is first written: the hook's name and what makes runs of it rivals."""
+
+    hook: str
+    key: str
+
+
+Plan = Callable[[Event], Sequence[NewRun]]
+"""What matches an event; pure, called inside the transaction."""
+
+
+class Booked(msgspec.Struct, kw_only=True):
+    """An event that stands in the books; `runs` in the order they were planned."""
+
+    job: int
+    event: Event
+    duplicate: bool = False
+    allowed: bool = True
+    reason: str | None = None
+    tie: bool = False
+    replay: bool = False
+    runs: list[tuple[HookRun, str]] = []
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What StartJob asks to be written."""
+
+    event: Event
+    request_id: str | None
+    tie: bool
+    uid: int
+
+
+class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an end asks to be written. `job` names it by its key: hookd's own, for lost jobs."""
+
+    job: int | None = None
+    job_id: int | None = None
+    server_job_id: str | None = None
+    uid: int = -1
+    file_count: int = 0
+    byte_count: int = 0
+    outcome: Outcome
+    message: str | None = None
+    request_id: str | None = None
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a run: its receipt, perhaps another attempt, perhaps the job's refusal."""
+
+    run_id: int
+    receipt: Receipt
+    retry_due_usec: int | None = None
+    refusal: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What became of a Finish: `news` is False when the run had ended before."""
+
+    run_id: int
+    news: bool
+    retry: HookRun | None
+
+
+class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that has not ended, as a start finds it.
+
+    `refused`: its job's start was; `obsolete`: a start run whose job has ended. Never of a replay.
+    """
+
+    run: HookRun
+    job: int
+    job_id: int
+    key: str
+    refused: bool
+    obsolete: bool
+    replay: bool
+    stored: Stored
+    runner: str | None
+    due_usec: int | None
+
+
+class HookState(msgspec.Struct, frozen=True):
+    """What is remembered of a hook: failures in a row, and whether it is parked."""
+
+    name: str
+    failures: int
+    parked: bool
+    digest: str
