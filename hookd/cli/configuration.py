@@ -12,7 +12,6 @@ from hookd.cli.base import DONE, Settings, note, print_json
 from hookd.cli.command import command
 from hookd.cli.words import safe
 from hookd.confdir import load, load_files
-from hookd.errors import ConfigError
 
 
 class Loaded(msgspec.Struct):
@@ -29,11 +28,10 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
 
     Needs no daemon.
     """
-    from hookd.runner.hookfile import file_problems, problems
+    from hookd.audit import audit
 
     loaded = load_files(list(files)) if files else load(None)
-    if found := file_problems(loaded.paths) + problems(loaded.config):
-        raise ConfigError(found)
+    audit(loaded)
     return _tell(settings, Loaded(len(loaded.config.hooks), list(loaded.notes)), "found in order")
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import grp
-import os
-import pwd
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +19,6 @@ import msgspec
 
 from hookd import __version__, confdir
 from hookd.confdir import Loaded
-from hookd.config import Access
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.journal import Journal
 from hookd.link import Loaded as RunnerLoaded
@@ -42,7 +38,8 @@ from hookd.records import (
     STORAGE_RECOVERED,
 )
 from hookd.server import protocol
-from hookd.server.admission import Gatekeeper, Peer, Principals
+from hookd.server.access import gatekeeper, principals
+from hookd.server.admission import Peer
 from hookd.server.books import Books
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
@@ -394,32 +391,3 @@ async def _get_description(
     _session: Session, _call: Call, asked: protocol.GetInterfaceDescription
 ) -> Any:
     return {"description": protocol.description(asked.interface)}
-
-
-def gatekeeper(access: Access) -> Gatekeeper:
-    """Return who may call what. Raises ConfigError for a user or group that does not exist."""
-    submit, manage = principals(access)
-    return Gatekeeper(os.geteuid(), submit, manage)
-
-
-def principals(access: Access) -> tuple[Principals, Principals]:
-    """Return the two lists of `[access]` as numbers. Raises ConfigError for unknown names."""
-    errors: list[str] = []
-    found = []
-    for key in ("submit", "manage"):
-        uids, gids = set(), set()
-        for name in getattr(access, key):
-            try:
-                if name.startswith("@"):
-                    gids.add(grp.getgrnam(name[1:]).gr_gid)
-                else:
-                    uids.add(pwd.getpwnam(name).pw_uid)
-            except KeyError:
-                if name != "@hookd":  # the default's group comes with the package
-                    errors.append(
-                        f"hookd.toml: access.{key}: found {name!r}, which does not exist"
-                    )
-        found.append(Principals(frozenset(uids), frozenset(gids)))
-    if errors:
-        raise ConfigError(errors)
-    return found[0], found[1]

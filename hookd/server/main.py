@@ -18,7 +18,7 @@ from pathlib import Path
 from hookd import __version__, confdir
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
-from hookd.server.daemon import Daemon, Setup, principals
+from hookd.server.daemon import Daemon, Setup
 from hookd.server.listener import MAX_CONNECTIONS, activated, bind
 from hookd.server.runnerlink import runner_command
 
@@ -32,7 +32,6 @@ def main() -> None:
     asked = _arguments().parse_args()
     try:
         loaded = confdir.load(asked.config)
-        principals(loaded.config.access)
         if asked.check:
             sys.exit(_check(loaded))
         asyncio.run(_serve(asked, loaded))
@@ -64,13 +63,11 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _check(loaded: Loaded) -> int:
-    from hookd.runner.hookfile import problems
+    from hookd.audit import audit
 
     for note in loaded.notes:
         print(note)
-    found = problems(loaded.config)
-    if found:
-        raise ConfigError(found)
+    audit(loaded)
     print(f"{len(loaded.config.hooks)} hooks, no errors")
     return 0
 
