@@ -254,10 +254,12 @@ def test_a_job_of_a_boot_with_a_wrong_clock_hides_no_other_and_is_lost_too(books
 
 
 def test_history_goes_in_small_steps_and_only_where_all_has_ended(books: Ledger) -> None:
+    books.connection.execute("BEGIN")
     for n in range(1, 251):
         books.start(*["h"] * (n <= 2))
         books.end(job_id=n, at=now(n))
     books.start()
+    books.connection.execute("COMMIT")
     books.runs.hand_over([2], "runner")
     assert [books.prune(240) for _ in range(4)] == [100, 100, 37, 0]
     left = [1, 2, *range(240, 252)]
