@@ -18,6 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.runner import PYTHON, Runner
 
 GALLERY = Path(__file__).with_name("gallery")
+SLOWNESS = float(os.environ.get("SLOWNESS", "1"))  # how slow this machine is; see Machine
 MOST_DELAY = 0.1  # seconds that a neighbour may be held up, as issue and manual promise
 MOST_GROWTH = 16 * 1024 * 1024  # bytes that the runner may be larger afterwards
 

@@ -167,6 +167,11 @@ class Runner:
             self._socket.settimeout(ANSWER_WITHIN)
         return True
 
+    def until_more_ended(self) -> None:
+        """Return when the result of one more run is there."""
+        known = len(self.ended)
+        self._pump(lambda: len(self.ended) > known)
+
     def run(self, hook: str, **values: Any) -> Receipt:
         """Start a run and return its receipt."""
         return self.until_ended(self.begin(hook, **values))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The gallery once more where the kernel holds the limits: cgroup v2, delegated by systemd.
+
+In a virtual machine, since a container has not all controllers. What differs is the means, not
+what is promised: the same tests run, from the outside in a unit with `Delegate=yes`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.machine import TREE, CannotBoot, debian
+from tests.support.vm import PACKAGES, Vm
+
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(900)]
+
+NEEDS = ["dbus", "procps", "python3", "python3-msgspec", "python3-psutil", "python3-pytest"]
+NEEDS += ["python3-sdnotify", "python3-systemd", "systemd", "systemd-sysv"]
+CASES = "1 GB of memory or bomb or setsid or every 10 or kills its parent or zombies or burns"
+
+
+@pytest.fixture(scope="module")
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
+    """Return a machine that has this tree in /opt/hookd."""
+    archive = tmp_path_factory.mktemp("tree") / "hookd.tar"
+    subprocess.run(
+        ["tar", "-C", TREE, "-cf", archive, "hookd", "tests", "pyproject.toml"], check=True
+    )
+    install = "mkdir /opt/hookd && tar -C /opt/hookd --no-same-owner -xf /build/hookd.tar"
+    try:
+        if os.geteuid() != 0:
+            raise CannotBoot("a machine's disk is made by root")
+        with Vm(debian("trixie", [*NEEDS, *PACKAGES]), [archive], install) as vm:
+            yield vm
+    except CannotBoot as e:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(e))
+
+
+def test_the_gallery_in_control_groups(vm: Vm) -> None:
+    unit = "systemd-run --quiet --pipe --wait --collect -p Delegate=yes -p TasksMax=infinity"
+    unit += f" -p WorkingDirectory=/opt/hookd -E SLOWNESS={vm.slowness * 2}"
+    tests = "tests/hostile/in_control_groups.py tests/hostile/test_gallery.py"
+    tests += f" -k 'in_control or switched and ({CASES})'"
+    output = vm.run(
+        f"{unit} python3 -m pytest -q -p no:cacheprovider -p no:timeout -o addopts= {tests}",
+        seconds=100,
+        check=False,
+    )
+    print(output.stdout)
+    assert output.status == 0, output.stdout[-5000:] + output.stderr[-2000:]
+    assert int(re.findall(r"(\d+) passed", output.stdout)[0]) >= 10
