@@ -20,7 +20,7 @@ from tests.support.records import Records
 ROUNDS = int(os.environ.get("ROUNDS", "50"))
 SEED = int(os.environ.get("SEED") or time.time_ns() % 1_000_000)
 CLIENTS = 8
-STEPS = {"server": [*SERVER_STEPS, *COMMIT_STEPS], "runner": list(RUNNER_STEPS)}
+STEPS = {"server": [*COMMIT_STEPS, *SERVER_STEPS], "runner": list(RUNNER_STEPS)}
 VICTIMS = ("server", "server", "runner", "both")
 HOOKS_OF = {"start": ["quick", "slow", "fails", "serial"], "end": ["quick", "serial"]}
 INTERRUPTED = "SELECT count(*) FROM runs WHERE result = 'interrupted'"
@@ -32,6 +32,7 @@ class Rounds:
     def __init__(self, scene: Scene) -> None:
         self.kills: Counter[str] = Counter()
         self.interrupted: list[str] = []
+        self.moments: list[float] = []
         self._scene = scene
         self._chance = random.Random(SEED)
         self._victims = [VICTIMS[n % len(VICTIMS)] for n in range(ROUNDS)]
@@ -42,6 +43,7 @@ class Rounds:
         for victim in self._victims:
             before = self._scene.query(INTERRUPTED)
             step = self._kill(victim)
+            self.moments.append(time.monotonic())
             self._scene.start("runner", "server")
             self._scene.settled()
             if victim == "server" and self._scene.query(INTERRUPTED) != before:
@@ -85,7 +87,7 @@ def test_nothing_accepted_is_lost_whatever_is_killed(scene: Scene) -> None:
         "runs without a result": audit.without_result(scene.database, HOOKS_OF),
         "results of programs that never ran": audit.untrue_results(scene.database, side),
         "results and events that the journal lacks": audit.unreported(
-            traffic.answers, scene.database, records
+            traffic.answers, scene.database, records, rounds.moments
         ),
         "processes left": scene.left(),
         "runs interrupted in rounds that killed only the server": rounds.interrupted,
