@@ -11,6 +11,7 @@ when the journal takes records again. All of it belongs to one asyncio loop; no 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -19,7 +20,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printable
 
@@ -105,7 +106,7 @@ class Journal:
         self._looked = -LOOK_AGAIN
         self._queue: deque[_Record] = deque()
         self._lost = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting: deque[Callable[[], None]] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self._look()
 
@@ -157,10 +158,19 @@ class Journal:
 
     async def settle(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""
+        event = asyncio.Event()
+        self.when_settled(event.set)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(event.set)
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back when everything sent so far has been handed over; who waits takes turns."""
         if self._queue:
-            if self._waiting is None:
-                self._waiting = self._loop.create_future()
-            await asyncio.wait([self._waiting], timeout=seconds)
+            self._waiting.append(callback)
+        else:
+            self._loop.call_soon(callback)
 
     def close(self, seconds: float = 1.0) -> None:
         """Hand over what waits, in this bounded time, and let go of the socket."""
@@ -221,12 +231,11 @@ class Journal:
             self._queue.popleft()
         if self._socket is not None:
             self._loop.remove_writer(self._socket.fileno())
-        if self._waiting is not None:
-            self._waiting.set_result(None)
-            self._waiting = None
         if self._lost:
             lost, self._lost = self._lost, 0
             self.send(RECORDS_LOST, detail=f"{lost} records were lost: the journal took none")
+        while self._waiting and not self._queue:
+            self._waiting.popleft()()
 
     def _write(self, record: _Record) -> bool:
         """Hand over one record; False where there is no room for it now."""

@@ -18,15 +18,18 @@ CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
 DRAIN = 16 * CHUNK  # bytes still read of a pipe when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
 LINES = 50  # lines passed on in one turn of the loop: under a millisecond
-LATER = 0.02  # seconds until a journal that takes nothing is asked again
 
 
 class Sink(Protocol):
-    """Where lines go; `settled` says whether it takes some now."""
+    """Where lines go, as far as that matters here."""
 
     @property
     def settled(self) -> bool:
         """Whether lines are taken now."""
+        ...
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back when they are."""
         ...
 
 
@@ -151,7 +154,7 @@ class Output:
         if self._sink.settled:
             self._loop.call_soon(self._pump)
         else:
-            self._loop.call_later(LATER, self._pump)
+            self._sink.when_settled(self._pump)
 
 
 class _Stream:

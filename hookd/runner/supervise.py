@@ -31,7 +31,7 @@ from hookd.runner.verdict import Cause, Course, spawn_words
 from hookd.runner.watch import Watch
 
 LEFTOVER_GRACE = 1.0  # seconds between TERM and KILL for what outlives its hook
-FLUSH = 10.0  # seconds that the end of a run waits until the journal has taken its output
+FLUSH = 30.0  # seconds that the end of a run waits until the journal has taken its output
 JOURNAL_WAIT = 2.0  # seconds that a result waits for a journal that does not take its record
 
 

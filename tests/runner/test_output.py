@@ -21,6 +21,15 @@ class Sink:
         self.settled = True
         self.lines: list[Line] = []
 
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back at `open`."""
+        self.waiting = callback
+
+    def open(self) -> None:
+        """Take lines from now on."""
+        self.settled = True
+        self.waiting()
+
     def line(self, stream: str, data: bytes) -> None:
         """Take a line."""
         assert self.settled
@@ -110,7 +119,7 @@ def test_lines_wait_for_a_sink_that_opens_again() -> None:
         os.close(out)
         os.close(err)
         output.finish()
-        asyncio.get_running_loop().call_later(0.05, setattr, sink, "settled", True)
+        asyncio.get_running_loop().call_later(0.05, sink.open)
         await output.flush(5)
         return sink.lines
 

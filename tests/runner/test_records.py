@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a run leaves in a real journal: contract §8, field by field."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from hookd import records
+from hookd.journal import SOCKET
+from hookd.model import Phase
+from tests.support.records import Records
+from tests.support.runner import Runner
+
+SECRET = "correct-horse-battery-staple"
+PRIORITIES = {"exit 0": 6, "exit 1": 3, "exit 75": 5, "kill -9 $$": 3, "sleep 60": 4}
+
+
+def listens() -> bool:
+    """Return whether a journal listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        return sock.connect_ex(SOCKET) == 0
+
+
+pytestmark = pytest.mark.skipif(not listens(), reason="no journal listens (tests/run brings one)")
+
+
+def define(runner: Runner, script: str, tables: str = "") -> None:
+    """Make a hook of an sh script."""
+    program = runner.script("hook", script)
+    runner.hook("hook", f'command = "{program}"\n{tables}\n')
+    loaded = runner.reload()
+    assert not loaded.errors, loaded.errors
+
+
+def test_a_run_has_a_start_an_end_and_its_lines(runner: Runner) -> None:
+    journal = Records()
+    define(runner, "echo out; echo err >&2; exit 3")
+    receipt = runner.run("hook", phase=Phase.END, job_id=77, profile="a b", file_count=5)
+    (started,) = journal.find(MESSAGE_ID=records.RUN_STARTED.message_id, HOOKD_JOB_ID=77)
+    (ended,) = journal.find(MESSAGE_ID=records.RUN_ENDED.message_id, HOOKD_JOB_ID=77)
+    lines = journal.find(SYSLOG_IDENTIFIER="hook", HOOKD_JOB_ID=77)
+    shared: dict[str, Any] = {
+        "HOOKD_EVENT": "false", "HOOKD_PHASE": "end", "HOOKD_HOOK": "hook", "HOOKD_RUN_ID": "1",
+        "HOOKD_ATTEMPT": "1", "HOOKD_PROFILE": "a_b", "HOOKD_USER": "ann@example.com",
+        "HOOKD_CLIENT_IP": "192.0.2.7", "HOOKD_CLIENT_BUILD_NO": "563", "HOOKD_FILE_COUNT": "5",
+        "HOOKD_BYTE_COUNT": "0",
+    }  # fmt: skip
+    for record in (started, ended, *lines):
+        assert {key: str(record.get(key)) for key in shared} == shared
+        assert int(record["OBJECT_PID"]) > 1
+    assert [(one["HOOKD_STREAM"], one["MESSAGE"]) for one in lines] in (
+        [("stdout", "out"), ("stderr", "err")],
+        [("stderr", "err"), ("stdout", "out")],
+    )
+    told = {
+        name: None if value is None else str(value)
+        for name, value in records.receipt_fields(receipt).items()
+    }
+    assert {n: None if ended.get(n) is None else str(ended[n]) for n in told} == told
+    assert (started["PRIORITY"], ended["PRIORITY"]) == (6, 3)
+
+
+@pytest.mark.parametrize("script", PRIORITIES)
+def test_priorities(runner: Runner, script: str) -> None:
+    journal = Records()
+    define(runner, script, '[limits]\ntimeout = "300ms"\nkill_grace = "100ms"')
+    runner.run("hook", job_id=78)
+    (ended,) = journal.find(MESSAGE_ID=records.RUN_ENDED.message_id, HOOKD_JOB_ID=78)
+    assert ended["PRIORITY"] == PRIORITIES[script]
+
+
+def test_no_line_is_forged_and_no_secret_told(runner: Runner) -> None:
+    journal = Records()
+    define(
+        runner,
+        "printf 'a\\nMESSAGE=b\\033[2J\\377\\n'",
+        f'[run]\nenvironment = {{ TOKEN = "{SECRET}" }}',
+    )
+    runner.run("hook", job_id=79, user="x\nPRIORITY=0\nMESSAGE=forged")
+    found = journal.find(HOOKD_JOB_ID=79)
+    assert [one["MESSAGE"] for one in found if one["SYSLOG_IDENTIFIER"] == "hook"] == [
+        "a", "MESSAGE=b\\x1b[2J\\xff",
+    ]  # fmt: skip
+    assert all(one["HOOKD_USER"] == "x\nPRIORITY=0\nMESSAGE=forged" for one in found)
+    assert all("\n" not in one["MESSAGE"] and one["PRIORITY"] == 6 for one in found)
+    assert SECRET not in str(journal.find())
+
+
+def test_ten_thousand_lines_all_arrive_before_the_end(runner: Runner) -> None:
+    journal = Records()
+    define(runner, "seq 10000")
+    receipt = runner.run("hook", job_id=80)
+    found = journal.find(HOOKD_JOB_ID=80)
+    lines = [one["MESSAGE"] for one in found if one["SYSLOG_IDENTIFIER"] == "hook"]
+    assert lines == [str(n) for n in range(1, 10001)]
+    assert found[-1]["MESSAGE_ID"].hex == records.RUN_ENDED.message_id
+    assert receipt.output_dropped == 0

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The runner's own life: ready, reload, stop, death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hookd.link import Start
+from hookd.model import Result
+from hookd.runner.serverlink import bind
+from tests.support.eventually import eventually
+from tests.support.runner import Runner, event
+
+WAITS = "trap 'exit 7' TERM; echo $$ >{pid}; while :; do sleep 0.01; done\n"
+
+
+@pytest.fixture
+def waiting(runner: Runner) -> Runner:
+    """Return a runner in which the run 1 waits for TERM."""
+    program = runner.script("hook", WAITS.format(pid=runner.directory / "pid"))
+    runner.hook("hook", f'command = "{program}"\n')
+    runner.hook("quick", 'command = "/bin/true"\n')
+    runner.reload()
+    runner.begin("hook")
+    eventually(lambda: (runner.directory / "pid").exists() and main(runner).is_running())
+    return runner
+
+
+def main(runner: Runner) -> psutil.Process:
+    """Return the main process of the run that waits."""
+    return psutil.Process(int((runner.directory / "pid").read_text() or "0"))
+
+
+def test_the_end_of_its_server_ends_a_childs_runs(waiting: Runner) -> None:
+    hook = main(waiting)
+    waiting.leave()
+    assert waiting.process.wait(20) == 0
+    assert not hook.is_running()
+
+
+def test_a_runner_that_is_killed_leaves_no_process(waiting: Runner) -> None:
+    hook = main(waiting)
+    below = psutil.Process(waiting.process.pid).children(recursive=True)
+    assert hook in below
+    waiting.process.kill()
+    waiting.process.wait()
+    eventually(lambda: not any(process.is_running() for process in below))
+
+
+def test_a_stop_waits_for_hooks_then_ends_them_and_says_so(waiting: Runner) -> None:
+    (waiting.directory / "hookd.toml").write_text('[daemon]\ndrain = "300ms"\n')
+    waiting.reload()
+    waiting.terminate()
+    receipt = waiting.until_ended(1)
+    assert (receipt.result, receipt.exit_status) == (Result.INTERRUPTED, 7)
+    assert receipt.reason == "the runner was stopped"
+    assert receipt.duration_usec >= 300_000
+    assert waiting.process.wait(20) == 0
+
+
+def test_nothing_starts_while_it_stops(waiting: Runner) -> None:
+    waiting.terminate()
+    run_id = 50
+    waiting.send(Start(run_id, "quick", 1, event()))
+    first = waiting.until_ended(run_id)
+    if first.result is Result.SUCCESS:  # it was quicker than the signal
+        waiting.send(Start(run_id + 1, "quick", 1, event()))
+        first = waiting.until_ended(run_id + 1)
+    assert (first.result, first.started_usec) == (Result.INTERRUPTED, None)
+    main(waiting).terminate()
+    assert waiting.until_ended(1).exit_status == 7
+    assert waiting.process.wait(20) == 0
+
+
+def test_a_signal_reloads(runner: Runner) -> None:
+    runner.hook("hook", 'command = "/bin/true"\n')
+    runner.process.send_signal(signal.SIGHUP)
+    eventually(lambda: runner.run("hook").result is Result.SUCCESS)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ('command = "/bin/true"\n', 0, "1 hooks, no errors"),
+        ('comand = "/bin/true"\n', 78, "comand: found an unknown key (did you mean command?)"),
+        ('command = "/no"\n', 78, "command: found /no does not exist"),
+    ],
+)
+def test_check(scratch: Path, text: str, status: int, said: str) -> None:
+    runner = Runner(scratch)
+    runner.hook("hook", text)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "hookd.runner.main", "--check"),
+            *("--default-user", runner.hook_user, "--config", str(scratch / "hookd.toml")),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+
+
+@pytest.fixture
+def notified(scratch: Path) -> Iterator[socket.socket]:
+    """Return the service manager's end of sd_notify(3)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(scratch / "notify"))
+        sock.settimeout(20)
+        yield sock
+
+
+def test_the_service_manager_hears_of_it(
+    scratch: Path, notified: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(scratch / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    with Runner(scratch) as runner:
+        assert notified.recv(4096) == b"READY=1\nSTATUS=0 hooks run, 0 configured"
+        assert notified.recv(4096).startswith(b"WATCHDOG=1\n")
+        assert notified.recv(4096).startswith(b"WATCHDOG=1\n")
+        runner.process.send_signal(signal.SIGHUP)
+        while b"RELOADING=1\nMONOTONIC_USEC=" not in notified.recv(4096):
+            pass
+        runner.terminate()
+        while b"STOPPING=1" not in notified.recv(4096):
+            pass
+
+
+def test_a_dead_runners_socket_is_replaced_and_a_live_ones_not(scratch: Path) -> None:
+    path = scratch / "runner.sock"
+    first = bind(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(OSError, match="another runner listens there"):
+        bind(path)
+    first.close()
+    bind(path).close()
+
+
+def test_it_is_out_of_reach_of_its_own_user(runner: Runner) -> None:
+    status = (Path("/proc") / str(runner.process.pid)).stat()
+    assert status.st_uid == 0, "it is dumpable: proc(5), PR_SET_DUMPABLE"
+    assert os.geteuid() == runner.account.pw_uid
