@@ -167,6 +167,17 @@ def test_an_end_of_nothing_and_a_second_end(books: Ledger) -> None:
         assert error.parameters() == {"job_id": 1, "outcome": "error"}
 
 
+def test_hookd_names_a_job_by_its_key_to_lose_it(path: Path) -> None:
+    with opened(path, "one", True) as books:
+        books.start()
+    with opened(path, "two", True) as books:
+        books.start()
+        assert books.end("h", job=1, outcome=Outcome.LOST, message="why").event.job_id == 1
+        refused(books, JobAlreadyEnded, lambda: books.end("h", job=1))
+        refused(books, NoSuchJob, lambda: books.end("h", job=9))
+        assert archive.job(books.connection, 1).state == "running"  # the other of that ID
+
+
 def test_a_servers_own_id_means_its_newest_running_job(books: Ledger) -> None:
     for uid in (1, 1, 2, 1):
         books.start(server_job_id="s", uid=uid)

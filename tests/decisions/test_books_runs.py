@@ -13,7 +13,7 @@ import pytest
 from hookd.errors import NoSuchJob, QueueFull
 from hookd.model import INT_MAX, Event, JobState, Outcome, Phase, Receipt, Result, RunState
 from hookd.server import archive
-from hookd.server.entries import Finish, HookState, NewRun, OpenRun
+from hookd.server.entries import Finish, HookState, NewRun
 from hookd.server.lifecycle import Stored
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import event, receipt
@@ -109,6 +109,32 @@ def test_the_next_attempt_is_a_run_of_its_own(books: Ledger) -> None:
     assert (start.attempt, start.event) == (2, told)
 
 
+def test_a_second_end_tells_of_the_next_attempt_that_the_first_has_made(books: Ledger) -> None:
+    books.start("h", "k")
+    books.runs.hand_over([1, 2], "r")
+    failed = ended(1, Result.FAILED, retry_due_usec=77)
+    (first,) = books.runs.finish([failed], now())
+    (again,) = books.runs.finish([failed], now())
+    assert (again.news, again.retry) == (False, first.retry)
+    assert books.runs.queued == 1
+    books.runs.hand_over([3], "r")
+    (late,) = books.runs.finish([failed], now())
+    assert late.retry is None
+
+
+def test_what_no_runner_has_started_waits_again(books: Ledger) -> None:
+    books.start("a", "b", "c")
+    books.runs.hand_over([1, 2], "one")
+    books.runs.finish([ended(2)], now())
+    books.runs.take_back([1, 2, 3, 99])
+    assert books.runs.queued == 2
+    found = books.runs.open_runs(lambda _hook, _event: "")
+    assert [(f.run.run_id, f.stored, f.runner) for f in found] == [
+        (1, Stored.WAITING, None),
+        (3, Stored.WAITING, None),
+    ]
+
+
 def test_no_attempt_is_written_twice(books: Ledger) -> None:
     books.start("h")
     with pytest.raises(sqlite3.IntegrityError):
@@ -169,9 +195,15 @@ def test_what_a_start_of_hookd_finds(tmp_path: Path) -> None:
 def test_the_open_runs_of_a_refused_job_are_known_as_such(books: Ledger) -> None:
     books.start("g", "h")
     books.runs.finish([ended(1, refusal="no")], now())
-    (found,) = books.runs.open_runs(lambda _hook, _event: "")
-    assert isinstance(found, OpenRun)
-    assert (found.run.run_id, found.refused) == (2, True)
+    books.start("g", "h")
+    books.end("e", job_id=2)
+    books.runs.finish([ended(3, refusal="late")], now())
+    found = books.runs.open_runs(lambda _hook, _event: "")
+    assert [(f.run.run_id, f.refused, f.obsolete) for f in found] == [
+        (2, True, False),
+        (4, True, True),
+        (5, False, False),  # the end hooks run whatever the gates said
+    ]
 
 
 def test_hooks_are_remembered(tmp_path: Path) -> None:

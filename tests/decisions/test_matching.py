@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hookd.model import Event, Outcome, Phase
-from hookd.server.matching import Verdict, explain, matching, overlap_key
+from hookd.server.matching import Verdict, explain, matching, overlap_key, overlap_key_by_name
 from tests.decisions.making import configuration, event
 
 START, END = Phase.START, Phase.END
@@ -180,7 +180,10 @@ def test_what_makes_two_runs_rivals() -> None:
     for setting, key in keys.items():
         hook = configuration(h=f'run.overlap_key = "{setting}"').hooks["h"]
         assert overlap_key(hook, told) == key
-    hook = configuration(h='run.overlap_key = "profile"').hooks["h"]
+    config = configuration(h='run.overlap_key = "profile"')
+    assert overlap_key_by_name(config, "h", told) == "p q"
+    assert overlap_key_by_name(config, "gone", told) == ""
+    hook = config.hooks["h"]
     assert overlap_key(hook, event(profile="x" * 64)) == "x" * 64
     long = {overlap_key(hook, event(profile="x" * n)) for n in (65, 66, 120_000)}
     assert {len(key) for key in long} == {64}
