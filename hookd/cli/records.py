@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from systemd.journal import INVALIDATE, Reader
+from systemd.journal import Reader
 
 from hookd.model import HookRun
 
@@ -86,7 +86,7 @@ def last(reader: Reader, lines: int | None, since: int = 0) -> list[Record]:
 def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
     """Yield the records that come after this one, for ever; None: after all that there are.
 
-    The journal's files are rotated and vacuumed meanwhile, so the place is kept as a cursor.
+    That the journal's files are rotated and removed meanwhile is the reader's to cope with.
     """
     poll = select.poll()
     poll.register(reader.fileno(), reader.get_events())
@@ -94,17 +94,10 @@ def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
         reader.seek_tail()
         reader.get_previous()
     else:
-        _go_behind(reader, after["__CURSOR"])
-    cursor = after["__CURSOR"] if after else None
+        reader.seek_cursor(after["__CURSOR"])
+        reader.get_next()
     while True:
         while record := reader.get_next():
-            cursor = record["__CURSOR"]
             yield record
         poll.poll(reader.get_timeout_ms())
-        if reader.process() == INVALIDATE and cursor is not None:
-            _go_behind(reader, cursor)
-
-
-def _go_behind(reader: Reader, cursor: str) -> None:
-    reader.seek_cursor(cursor)
-    reader.get_next()
+        reader.process()

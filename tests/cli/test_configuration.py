@@ -45,6 +45,15 @@ def test_check_looks_at_the_programs(tmp_path: Path) -> None:
     assert str(program) in error
 
 
+def test_check_looks_at_who_could_change_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text(GOOD)
+    path.chmod(0o666)
+    refused = hookctl("check", path)
+    assert refused.returncode == 1
+    assert "is writable by everybody (mode 0666)" in refused.stderr
+
+
 def test_check_reads_what_a_user_has_set_up(tmp_path: Path) -> None:
     (tmp_path / "hookd" / "hooks.d").mkdir(parents=True)
     (tmp_path / "hookd" / "hooks.d" / "good.toml").write_text(GOOD)

@@ -161,7 +161,7 @@ def test_tables_fit_the_terminal(running: Daemon, columns: int) -> None:
 
 
 def test_a_reader_that_leaves_early_is_told_nothing(running: Daemon) -> None:
-    for words in ("jobs", "--help"):
+    for words in ("jobs", "--help", "start --profile P --client-ip ::1"):
         command = f"{HOOKCTL} --socket {running.socket} {words} | true; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("1\n", "")
