@@ -38,6 +38,7 @@ ExecStart=/opt/test/vm-agent
 END
 ln -s ../test-agent.service /etc/systemd/system/multi-user.target.wants/
 echo /dev/vda / ext4 >/etc/fstab
+touch /etc/.updated /var/.updated
 mount --bind / /mnt
 mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1,nodiscard -d /mnt /build/disk 4G
 """
