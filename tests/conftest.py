@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Fixtures of all tiers: a directory with a short path, and a daemon to talk to."""
+"""Fixtures of all tiers: a directory with a short path, a daemon to talk to, what it says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.records import Records
+from tests.support.runner_unit import RunnerUnit
 
 
 @pytest.fixture
@@ -28,3 +30,20 @@ def daemon(scratch: Path) -> Iterator[Daemon]:
     yield daemon
     if daemon.process is not None and daemon.process.poll() is None:
         assert daemon.stop() == 0, daemon.said()
+
+
+@pytest.fixture
+def records() -> Records:
+    """Return the journal from now on."""
+    return Records()
+
+
+@pytest.fixture
+def runner(daemon: Daemon) -> Iterator[RunnerUnit]:
+    """Return a runner of its own process, not started yet, beside `daemon`."""
+    runner = RunnerUnit(daemon.directory)
+    yield runner
+    if daemon.process is not None and daemon.process.poll() is None:
+        assert daemon.stop() == 0, daemon.said()
+    if runner.process is not None and runner.process.poll() is None:
+        assert runner.stop() == 0

@@ -21,7 +21,8 @@ class Daemon:
     """hookd with its configuration, socket and state below one directory.
 
     The directory's path must be short (a socket's is at most 107 bytes: unix(7)). Records that
-    do not go to a journal are in `log`.
+    do not go to a journal are in `log`. `prefix` is a command that becomes hookd (exec), with
+    the descriptors `inherited`.
     """
 
     def __init__(self, directory: Path, settings: str = "") -> None:
@@ -29,6 +30,8 @@ class Daemon:
         self.socket = directory / "hookd.sock"
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []
+        self.inherited: list[int] = []
         (directory / "hooks.d").mkdir()
         (directory / "hookd.toml").write_text(settings)
 
@@ -54,6 +57,7 @@ class Daemon:
             ready.settimeout(READY_WITHIN)
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     str(BIN / "hookd"),
                     *("--config", str(self.directory / "hookd.toml")),
                     *("--socket", str(self.socket)),
@@ -63,6 +67,7 @@ class Daemon:
                 env=os.environ | {"NOTIFY_SOCKET": str(notify)},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
+                pass_fds=self.inherited,
             )
             try:
                 while b"READY=1" not in ready.recv(4096).split(b"\n"):
