@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from typing import get_args
 
 import msgspec
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 
 from hookd.link import (
     MAX_FRAME,
+    Ask,
+    Belongs,
     Cancel,
     Ended,
     FrameReader,
     Loaded,
     Message,
+    Output,
     Reload,
     Running,
     Settled,
@@ -48,7 +52,10 @@ EACH: list[Message] = [
     Welcome("i", "d", ["e"], ["n"], [Running(1, None), Running(2, 5)], [Ended(3, RECEIPT)]),
     Loaded("d", [], ["n"]),
     Started(1, 99),
+    Output(1, "stdout", "é\n"),
     Ended(1, RECEIPT),
+    Ask(7),
+    Belongs(7, None),
 ]
 
 
@@ -57,6 +64,7 @@ def frame(body: bytes) -> bytes:
 
 
 def test_every_message_comes_back_as_it_was() -> None:
+    assert {type(message) for message in EACH} == set(get_args(Message))
     assert FrameReader().feed(encode(EACH)) == EACH
     assert FrameReader().feed(b"".join(encode([message]) for message in EACH)) == EACH
     assert FrameReader().feed(encode([])) == []
