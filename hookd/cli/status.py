@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import click
 import msgspec
 
 from hookd.cli.base import DONE, REFUSED, Settings, print_json
@@ -146,15 +148,31 @@ class _MetricsReply(msgspec.Struct):
 
 
 @command()
-def metrics(settings: Settings) -> int:
+@click.option("--textfile", is_flag=True, help="As node_exporter's textfile collector reads it.")
+def metrics(settings: Settings, textfile: bool) -> int:
     """Print all figures for a monitoring system.
 
-    In the OpenMetrics text format, which Prometheus reads.
+    In the OpenMetrics text format, which Prometheus reads; or, with --textfile, in its older one.
     """
     with settings.client() as hookd:
         found = hookd.call("io.hookd.Manager.GetMetrics", {}, _MetricsReply, repeat=True)
+    text = _in_the_older_format(found.text) if textfile else found.text
     if settings.json:
-        print_json(found)
+        print_json({"text": text})
     else:
-        print(found.text, end="")
+        print(text, end="")
     return DONE
+
+
+def _in_the_older_format(text: str) -> str:
+    """Return OpenMetrics as Prometheus's own text: without the types that only the new one has."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    class Parsed:
+        def collect(self) -> Any:
+            return text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+
+    registry = CollectorRegistry()
+    registry.register(Parsed())
+    return generate_latest(registry).decode()

@@ -145,3 +145,12 @@ def test_metrics_are_openmetrics(stuck: Daemon) -> None:
     (run,) = families["hookd_runs"].samples
     assert run.labels == {"hook": "quick", "phase": "start", "result": "success"}
     assert done.stdout.endswith("# EOF\n")
+
+
+def test_metrics_for_a_textfile_are_in_the_older_format(stuck: Daemon) -> None:
+    done = hookctl("--socket", stuck.socket, "metrics", "--textfile")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "# TYPE hookd_jobs_started_total counter\nhookd_jobs_started_total 1.0\n" in done.stdout
+    kinds = {line.split()[3] for line in done.stdout.splitlines() if line.startswith("# TYPE")}
+    assert kinds <= {"counter", "gauge", "histogram", "summary", "untyped"}
+    assert "# EOF" not in done.stdout
