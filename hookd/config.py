@@ -12,6 +12,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -170,7 +171,7 @@ def parse(sources: Sequence[Source]) -> Config:
             table = _Hook(_Table(errors, source.path, content, ""), defaults)
             values = table.values()
             table.check(values)
-            if len(errors) == before and not defaults.bad:
+            if len(errors) == before:
                 hooks[source.hook] = _hook(source, values, daemon)
     if errors:
         raise ConfigError(errors)
@@ -232,11 +233,9 @@ class _Table:
         self.path = path
         self.content = content
         self.prefix = prefix
-        self.bad = False
 
     def error(self, key: str, message: str) -> None:
         """Add an error at a key of this table."""
-        self.bad = True
         self.errors.append(f"{self.path}: {self.prefix}{key}: {message}")
 
     def known(self, *keys: str) -> None:
@@ -268,10 +267,8 @@ class _Table:
             except ValueError as e:
                 self.error(option.key, str(e))
         elif below is not None and option.key in below.content:
-            try:
+            with suppress(ValueError):  # it is told once, where it stands
                 return option.kind.parse(below.content[option.key])
-            except ValueError:
-                below.bad = True  # told once, where it stands
         return None if option.default is None else option.kind.parse(option.default)
 
 
@@ -288,12 +285,8 @@ class _Hook:
         own.known(*(option.key for option in HOOK), *HOOK_TABLES)
         values = {option.key: own.value(option, defaults) for option in HOOK}
         for name, options in HOOK_TABLES.items():
-            inner = own.table(name)
             below = defaults.table(name) if defaults and _is_table(defaults, name) else None
-            values[name] = inner.parse(options, below)
-            own.bad |= inner.bad
-            if below is not None and defaults is not None:
-                defaults.bad |= below.bad
+            values[name] = own.table(name).parse(options, below)
         return values
 
     def check(self, values: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -68,6 +69,12 @@ def test_each_variable_at_both_ends(name: str, at_start: str, at_end: str) -> No
         assert arguments(f"${name}", event) == [value]
         assert arguments(f"a${{{name}}}b", event) == [f"a{value}b"]
         assert environment(event)["HOOKD_" + name] == value
+
+
+def test_a_duration_is_in_whole_seconds() -> None:
+    for usec, seconds in ((0, "0"), (999_999, "0"), (61_000_000, "61"), (61_999_999, "61")):
+        event = msgspec.structs.replace(END, duration_usec=usec)
+        assert environment(event)["HOOKD_DURATION_SEC"] == seconds
 
 
 def test_the_list_above_is_whole() -> None:
