@@ -52,7 +52,8 @@ def test_figures_are_gathered_by_node_exporter(gathering: Box) -> None:
     box.until(lambda: box.run(f"test -s {TEXTFILE}", check=False).status == 0)
     assert box.read(f"stat -c %a {TEXTFILE}") == "644"
     box.run("systemctl restart prometheus-node-exporter")
-    figures = box.until(lambda: box.read("curl -s localhost:9100/metrics", check=False))
+    box.until(lambda: box.run("curl -s localhost:9100/", check=False).status == 0)
+    figures = box.read("curl -s localhost:9100/metrics")
     assert "node_textfile_scrape_error 0" in figures
     lines = figures.splitlines()
     assert "hookd_jobs_started_total 2" in lines
