@@ -70,12 +70,12 @@ async def read_only(directory: Path) -> None:
     mount("-t", "tmpfs", "-o", "mode=700", "tmpfs", str(directory))
     async with shelf(directory) as store:
         acknowledged = [await store.start("h")]
-    mount("-o", "remount,ro", str(directory))
+    mount("-o", "remount,bind,ro", str(directory))
     async with shelf(directory) as store:
         reason = await store.fault()
         assert reason.startswith(f"{store.path}: "), reason
         assert "readonly" in reason or "unable to open" in reason, reason
-        mount("-o", "remount,rw", str(directory))
+        mount("-o", "remount,bind,rw", str(directory))
         await check(store, acknowledged, [reason])
 
 
