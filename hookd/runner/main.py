@@ -22,7 +22,8 @@ from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.runner import cgroup, launcher
 from hookd.runner.runner import Runner, load
-from hookd.runner.serverlink import ServerLink, bind
+from hookd.runner.serverlink import ServerLink
+from hookd.sockets import activated, bind
 
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
@@ -122,19 +123,6 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def inherited() -> socket.socket | None:
-    """Return the socket that the service manager handed over, see sd_listen_fds(3)."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    count = int(os.environ.pop("LISTEN_FDS", "0"))
-    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
-    for fd in range(3, 3 + count):
-        if count == 1 or names[fd - 3 : fd - 2] == [SOCKET_NAME]:
-            os.set_inheritable(fd, False)
-            return socket.socket(fileno=fd)
-    return None
-
-
 def check(options: argparse.Namespace) -> int:
     """Say what is wrong with the configuration; return the exit status."""
     try:
@@ -153,10 +141,11 @@ def main() -> int:
     options = arguments()
     if options.check:
         return check(options)
+    os.umask(0o077)
     listener = None
     if options.link_fd is None:
         try:
-            listener = inherited() or bind(options.socket or DEFAULT_SOCKET)
+            listener = activated(SOCKET_NAME) or bind(options.socket or DEFAULT_SOCKET, 0o600)
         except OSError as e:
             print(f"hookd-runner: {options.socket or DEFAULT_SOCKET}: {e}", file=sys.stderr)
             return EX_USAGE

@@ -12,15 +12,12 @@ import contextlib
 import os
 import pwd
 import socket
-import struct
 from collections.abc import Callable
-from pathlib import Path
 
 from hookd.link import FrameReader, Message, encode
+from hookd.sockets import credentials
 
 SERVER_USER = "hookd"
-BACKLOG = 16
-_PEERCRED = struct.Struct("3i")
 
 
 class ServerLink:
@@ -70,9 +67,7 @@ class ServerLink:
         listener.setblocking(False)
         while True:
             sock, _ = await self._loop.sock_accept(listener)
-            _, uid, _ = _PEERCRED.unpack(
-                sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-            )
+            _, uid, _ = credentials(sock)
             if uid in allowed_peers():
                 await self.serve(sock)
             else:
@@ -138,26 +133,3 @@ def allowed_peers() -> set[int]:
     with contextlib.suppress(KeyError):
         peers.add(pwd.getpwnam(SERVER_USER).pw_uid)
     return peers
-
-
-def bind(path: Path) -> socket.socket:
-    """Return a socket that listens at a path, mode 0600; a dead one's leftover is replaced.
-
-    Raises OSError where somebody else answers there, or nothing can be made there.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket():
-            if sock.connect_ex(str(path)) == 0:
-                raise OSError(f"{path}: another runner listens there")
-            path.unlink()
-        mask = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(mask)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -28,8 +28,6 @@ from hookd.records import (
     CONFIG_LOADED,
     CONFIG_NOTE,
     CONFIG_REFUSED,
-    PEER_CLOSED,
-    PEER_DENIED,
     RUNNER_CONNECTED,
     RUNNER_LOST,
     SERVER_STARTED,
@@ -39,7 +37,6 @@ from hookd.records import (
 )
 from hookd.server import protocol
 from hookd.server.access import gatekeeper, principals
-from hookd.server.admission import Peer
 from hookd.server.books import Books
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
@@ -51,12 +48,12 @@ from hookd.server.manager import Health, Manager
 from hookd.server.matching import overlap_key_by_name
 from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
+from hookd.server.reports import Reports
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.service import Service
 from hookd.server.store import Store
 from hookd.server.upkeep import Upkeep
 
-REPORT_EVERY_SEC = 1.0  # at most one line a user about refusals: a journal is no log of attacks
 RELOAD_TRIES = 3  # when the files change while both processes read them
 RELOAD_SEC = 30.0  # for the runner to read the configuration
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
@@ -99,10 +96,10 @@ class Daemon:
         self._metrics = Metrics()
         self._core.observe = self._observe_job
         dispatcher.roster.observe = self._observe_run
-        self._listener = Listener(self._handle, self._report_closed, self._on_session_lost)
+        self._reports = Reports(self._journal)
+        self._listener = Listener(self._handle, self._reports.closed, self._on_session_lost)
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
-        self._reports: dict[int, float] = {}
         self._reloading = asyncio.Lock()
         self._loaded_by_runner: asyncio.Future[RunnerLoaded] | None = None
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
@@ -213,7 +210,7 @@ class Daemon:
         try:
             self._gatekeeper.admit(session.peer, call.method)
         except PermissionDenied:
-            self._report(session.peer, PEER_DENIED, f"was denied {call.method[:100]}")
+            self._reports.denied(session.peer, call.method)
             raise
         asked = decode_parameters(call)
         return await self._handlers[type(asked)](session, call, asked)
@@ -221,19 +218,6 @@ class Daemon:
     def _on_session_lost(self, session: Session) -> None:
         if session.ties and not self._core.dispatcher.stopping:
             self._upkeep.tie_broken(session.ties)
-
-    def _report_closed(self, peer: Peer, reason: str) -> None:
-        self._report(peer, PEER_CLOSED, f"was cut off: {reason}")
-
-    def _report(self, peer: Peer, kind: Any, what: str) -> None:
-        """Write a line about a peer, at most once a second a user."""
-        now = time.monotonic()
-        if now - self._reports.get(peer.uid, -REPORT_EVERY_SEC) >= REPORT_EVERY_SEC:
-            if len(self._reports) > 1000:
-                self._reports.clear()
-            self._reports[peer.uid] = now
-            detail = f"uid {peer.uid} (pid {peer.pid}) {what}"
-            self._journal.send(kind, {"OBJECT_PID": peer.pid}, detail=detail)
 
     # The runner.
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import socket
-import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hookd.errors import HookdError, ProtocolError
 from hookd.server.admission import Peer
 from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
+from hookd.sockets import BACKLOG, credentials
 
 T = TypeVar("T")
 
@@ -32,7 +30,6 @@ WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
 FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
-BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
 
 
 class HungUp(Exception):
@@ -97,7 +94,7 @@ class Session(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self.peer = _peer(transport.get_extra_info("socket"))
+        self.peer = Peer(*credentials(transport.get_extra_info("socket")))
         if not self._listener.admit(self):
             transport.abort()
 
@@ -346,73 +343,3 @@ class Listener:
             session = self._watched[fd]
             self.unwatch_hangup(session)
             session.abort()
-
-
-def bind(path: Path) -> socket.socket:
-    """Return a socket bound to a path, in the place of one that nobody answers on.
-
-    Mode 0660; raises OSError, with a sentence in `strerror`, where another program answers there
-    or the directory cannot be written.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        if _answers(path):
-            raise OSError(98, "another program answers there", str(path))
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        sock.bind(str(path))
-        path.chmod(0o660)
-        sock.listen(BACKLOG)  # at once: who finds the path is not refused while hookd gets ready
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _answers(path: Path) -> bool:
-    if not path.is_socket():
-        return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:
-            return True  # its backlog is full: somebody is there
-        except OSError:
-            return False
-        return True
-
-
-_UCRED = struct.Struct("iII")  # struct ucred, unix(7)
-_SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
-_MAX_OPTION = 1024  # bytes, so 256 groups: the most that Python's getsockopt asks for
-
-
-def _peer(sock: socket.socket) -> Peer:
-    pid, uid, gid = _UCRED.unpack(
-        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    )
-    try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
-    except OSError:
-        raw = b""
-    groups = struct.unpack(f"{len(raw) // 4}I", raw)
-    return Peer(pid, uid, frozenset((gid, *groups)))
-
-
-def activated() -> dict[str, int]:
-    """Return the sockets that systemd handed over, by name (sd_listen_fds_with_names(3)).
-
-    They are marked close-on-exec, and the variables are removed so that no child sees them.
-    """
-    pid = os.environ.pop("LISTEN_PID", "")
-    count = os.environ.pop("LISTEN_FDS", "0")
-    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count.isdecimal():
-        return {}
-    fds = {}
-    for offset in range(int(count)):
-        fd = 3 + offset
-        os.set_inheritable(fd, False)
-        fds[names[offset] if offset < len(names) else str(fd)] = fd
-    return fds

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import grp
 import os
 import pwd
 import resource
@@ -19,8 +20,9 @@ from hookd import __version__, confdir
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
-from hookd.server.listener import MAX_CONNECTIONS, activated, bind
+from hookd.server.listener import MAX_CONNECTIONS
 from hookd.server.runnerlink import runner_command
+from hookd.sockets import activated, bind
 
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
 DESCRIPTORS = MAX_CONNECTIONS + 256  # the connections, the database, the link, and some to spare
@@ -87,13 +89,10 @@ async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
     stop, reload = _signals()
     path: Path | None = None
     try:
-        handed = activated().get("hookd")
-        if handed is not None:
-            sock = socket.socket(fileno=handed)
-        else:
-            path = asked.socket or _default_socket()
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            sock = bind(path)
+        sock = activated("hookd")
+        if sock is None:
+            sock = _own_socket(asked.socket or _default_socket())
+            path = Path(sock.getsockname())
         starting = asyncio.create_task(daemon.start(sock))
         await asyncio.wait(
             {starting, asyncio.ensure_future(stop.wait())}, return_when="FIRST_COMPLETED"
@@ -157,6 +156,18 @@ def _state_directory(asked: Path | None) -> Path:
             asked = Path(home) / "hookd"
     asked.mkdir(mode=0o700, parents=True, exist_ok=True)
     return asked
+
+
+def _own_socket(path: Path) -> socket.socket:
+    """Return a socket that the members of the group hookd may use, as systemd's would be."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
+    gid = -1
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            gid = grp.getgrnam("hookd").gr_gid
+    return bind(path, 0o660, gid)
 
 
 def _default_socket() -> Path:

@@ -16,7 +16,7 @@ import pytest
 
 from hookd.link import Start
 from hookd.model import Result
-from hookd.runner.serverlink import bind
+from hookd.sockets import bind
 from tests.support.eventually import eventually
 from tests.support.runner import Runner, event
 
@@ -138,12 +138,12 @@ def test_the_service_manager_hears_of_it(
 
 def test_a_dead_runners_socket_is_replaced_and_a_live_ones_not(scratch: Path) -> None:
     path = scratch / "runner.sock"
-    first = bind(path)
+    first = bind(path, 0o600)
     assert path.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(OSError, match="another runner listens there"):
-        bind(path)
+    with pytest.raises(OSError, match="another program answers there"):
+        bind(path, 0o600)
     first.close()
-    bind(path).close()
+    bind(path, 0o600).close()
 
 
 def test_it_is_out_of_reach_of_its_own_user(runner: Runner) -> None:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Listening sockets and their peers: what both processes ask of the kernel and of systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from pathlib import Path
+
+BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
+
+_UCRED = struct.Struct("iII")  # struct ucred, unix(7)
+_SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
+_MAX_OPTION = 1024  # bytes, so 256 groups: the most that Python's getsockopt asks for
+
+
+def bind(path: Path, mode: int, gid: int = -1) -> socket.socket:
+    """Return a socket that listens at a path, in the place of one that nobody answers on.
+
+    It listens at once, so that who finds the path is not refused while we get ready. Until it has
+    its owner and mode, the umask of both processes, 077, keeps others away. Raises OSError where
+    another program answers there or the directory cannot be written.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, "another program answers there", str(path))
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        sock.bind(str(path))
+        os.chown(path, -1, gid)
+        path.chmod(mode)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: Path) -> bool:
+    if not path.is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True  # its backlog is full: somebody is there
+        except OSError:
+            return False
+        return True
+
+
+def activated(name: str) -> socket.socket | None:
+    """Return the socket of this name that systemd handed over, None where there is none.
+
+    See sd_listen_fds_with_names(3); one socket alone may have any name, as that of
+    systemd-socket-activate(1) has. The variables are removed, so that no child sees them.
+    """
+    pid = os.environ.pop("LISTEN_PID", "")
+    count = os.environ.pop("LISTEN_FDS", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return None
+    found = None
+    for offset in range(int(count)):
+        fd = 3 + offset
+        os.set_inheritable(fd, False)
+        if names[offset : offset + 1] == [name] or count == "1":
+            found = socket.socket(fileno=fd)
+    return found
+
+
+def credentials(sock: socket.socket) -> tuple[int, int, frozenset[int]]:
+    """Return a peer's pid, uid and groups, supplementary ones too, as the kernel has them."""
+    pid, uid, gid = _UCRED.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    )
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
+    except OSError:
+        raw = b""
+    groups = struct.unpack(f"{len(raw) // 4}I", raw)
+    return pid, uid, frozenset((gid, *groups))
