@@ -54,7 +54,7 @@ class Dispatcher:
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._ends = Ends(config, store, journal, self.quarantine, now, self._on_disk)
-        self._whose = Whose(link)
+        self.whose = Whose(link, self.roster)
         self._kicked = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -165,7 +165,7 @@ class Dispatcher:
             elif isinstance(message, Ended):
                 ended.append(message)
             elif isinstance(message, Belongs):
-                self._whose.answered(message)
+                self.whose.answered(message)
             elif isinstance(message, Output):
                 live = self.roster.get(message.run_id)
                 if live is not None:
@@ -319,13 +319,6 @@ class Dispatcher:
         return retry
 
     # What is seen from outside.
-
-    async def run_of(self, pid: int) -> LiveRun | None:
-        """Return the run that a process belongs to, None for one that is no hook's."""
-        if self.instance is None or not self.schedule.running:
-            return None
-        run_id = await self._whose.run_id(pid)
-        return self.roster.get(run_id) if run_id is not None else None
 
     def abandon(self) -> None:
         """Start nothing more, and send away all who wait: hookd stops."""

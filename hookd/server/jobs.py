@@ -115,7 +115,7 @@ class Jobs:
 
     async def _refuse_own_job(self, session: Session, asked: EndJob) -> None:
         """Raise WouldDeadlock where a hook would wait for the job that waits for the hook."""
-        own = await self._core.dispatcher.run_of(session.peer.pid)
+        own = await self._core.dispatcher.whose.run_of(session.peer.pid)
         if own is None:
             return
         job_id = own.event.job_id

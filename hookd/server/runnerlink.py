@@ -48,6 +48,11 @@ class RunnerLink(asyncio.Protocol):
         """Keep a runner of our own, started with `command` and `--link-fd N`."""
         self._task = self._loop.create_task(self._keep(lambda: self._start(command)))
 
+    @property
+    def connected(self) -> bool:
+        """Whether somebody is there to be asked."""
+        return self._transport is not None
+
     def send(self, message: Message) -> None:
         """Send a message with all others of this moment; it is dropped where there is no link.
 

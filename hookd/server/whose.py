@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from hookd.link import Ask, Belongs
+from hookd.server.live import LiveRun, Roster
 from hookd.server.runnerlink import RunnerLink
 
 ASK_SEC = 2.0  # for the runner to answer
@@ -14,20 +15,24 @@ ASK_SEC = 2.0  # for the runner to answer
 class Whose:
     """Questions that the runner has not answered yet, by process."""
 
-    def __init__(self, link: RunnerLink) -> None:
+    def __init__(self, link: RunnerLink, roster: Roster) -> None:
         self._link = link
+        self._roster = roster
         self._loop = asyncio.get_running_loop()
         self._asked: dict[int, asyncio.Future[int | None]] = {}
 
-    async def run_id(self, pid: int) -> int | None:
+    async def run_of(self, pid: int) -> LiveRun | None:
         """Return the run that a process belongs to, None for one that is no hook's."""
+        if not self._link.connected:
+            return None
         answer = self._asked.get(pid)
         if answer is None:
             answer = self._asked[pid] = self._loop.create_future()
             self._link.send(Ask(pid))
         await asyncio.wait({answer}, timeout=ASK_SEC)
         self._asked.pop(pid, None)
-        return answer.result() if answer.done() else None
+        run_id = answer.result() if answer.done() else None
+        return self._roster.get(run_id) if run_id is not None else None
 
     def answered(self, message: Belongs) -> None:
         """Take the runner's answer."""
