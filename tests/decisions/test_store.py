@@ -209,7 +209,7 @@ async def test_a_second_hookd_on_the_same_directory_is_refused(directory: Path) 
     async with shelf(directory) as store:
         await store.start()
         with pytest.raises(StorageFailure) as error:
-            Shelf(directory)
+            await Shelf(directory).close()
         assert error.value.message == f"{directory} is in use by another hookd"
         assert await store.start() == 2
     async with shelf(directory) as store:
@@ -220,5 +220,5 @@ async def test_a_second_hookd_on_the_same_directory_is_refused(directory: Path) 
 async def test_a_directory_that_is_missing(directory: Path) -> None:
     directory.rmdir()
     with pytest.raises(StorageFailure) as error:
-        Shelf(directory)
+        await Shelf(directory).close()
     assert error.value.message == f"{directory}: No such file or directory"
