@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from hookd.runner.profile import Profile
@@ -49,6 +50,21 @@ def _marked(group: Path) -> bool:
     return False
 
 
+def _kill(group: Path) -> None:
+    with contextlib.suppress(OSError):  # before Linux 5.14: the caller goes on one by one
+        (group / "cgroup.kill").write_text("1")
+
+
+def _removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 class Groups:
     """The delegated group. Raises OSError where it cannot be divided."""
 
@@ -64,6 +80,15 @@ class Groups:
         self.controllers = frozenset(CONTROLLERS) & frozenset(available)
         for name in self.controllers:
             (base / "cgroup.subtree_control").write_text(f"+{name}")
+        self.close()  # what a runner before this one left behind
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Empty and remove all groups of runs, as far as that can be done in this time."""
+        give_up = time.monotonic() + seconds
+        for path in self._base.glob("run-*"):
+            _kill(path)
+            while not _removed(path) and time.monotonic() < give_up:
+                time.sleep(AGAIN / 10)
 
     def make(self, profile: Profile) -> Group:
         """Return a new group with a profile's limits. Raises OSError."""
@@ -87,6 +112,7 @@ class Group:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir()
+        path.chmod(0o755)  # language runtimes look here for how much memory they have
         self._seen = {"memory": 0, "processes": 0}
         try:  # since Linux 6.12 what is written here forgets the peak of the runs before
             self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
@@ -103,8 +129,7 @@ class Group:
 
     def kill(self) -> None:
         """Kill everything in it at once, the launcher too; nothing can fork its way out."""
-        with contextlib.suppress(OSError):  # before Linux 5.14: the caller goes on one by one
-            self.write("cgroup.kill", 1)
+        _kill(self.path)
 
     def limit_hit(self) -> str | None:
         """Return the limit that was hit since the last call: "memory", "processes" or None."""
@@ -141,13 +166,8 @@ class Group:
         self._remove(TRIES)
 
     def _remove(self, tries: int) -> None:
-        try:
-            self.path.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError:
-            if tries:
-                asyncio.get_running_loop().call_later(AGAIN, self._remove, tries - 1)
+        if not _removed(self.path) and tries:
+            asyncio.get_running_loop().call_later(AGAIN, self._remove, tries - 1)
 
     def _event(self, name: str, key: str) -> int:
         try:

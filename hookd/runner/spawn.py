@@ -216,6 +216,8 @@ class Pool:
             self._timer.cancel()
         if self._nursery is not None:
             self._nursery.close()
+        if self._groups is not None:
+            self._groups.close()
 
     def _expire(self) -> None:
         """End what has waited too long; the longest waiting stand first."""

@@ -59,6 +59,7 @@ def test_the_peak_is_the_groups_and_of_this_run_alone(runner: Runner) -> None:
 
 def test_the_group_goes_with_its_launcher(runner: Runner) -> None:
     define(runner, "exit 0", "processes = 9")
+    assert not groups()
     assert runner.run("hook").result is Result.SUCCESS
     assert groups()
     eventually(lambda: not groups(), within=120)
