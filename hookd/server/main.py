@@ -26,6 +26,9 @@ from hookd.sockets import activated, bind
 
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
 DESCRIPTORS = MAX_CONNECTIONS + 256  # the connections, the database, the link, and some to spare
+SWITCH_SEC = 0.000_05
+"""The writer's thread asks for the interpreter after each statement; at Python's default of 5 ms a
+busy event loop would make it wait that long each time."""
 PR_SET_DUMPABLE = 4  # prctl(2)
 
 
@@ -76,6 +79,7 @@ def _check(loaded: Loaded) -> int:
 
 async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
     os.umask(0o077)
+    sys.setswitchinterval(SWITCH_SEC)
     _raise_descriptors()
     # A hook that runs as our own user must not reach us through /proc or ptrace(2).
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
