@@ -20,7 +20,7 @@ import hookd
 from hookd import records
 from hookd.errors import ConfigError
 from hookd.journal import Journal
-from hookd.runner import cgroup, launcher
+from hookd.runner import cgroup, launcher, untaken
 from hookd.runner.runner import Runner, load
 from hookd.runner.serverlink import ServerLink
 from hookd.sockets import activated, bind
@@ -50,6 +50,7 @@ class Service:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
+        self._untaken = untaken_file() if options.link_fd is None else None
         self._loop = asyncio.get_running_loop()
         self._notifier = SystemdNotifier()
         self._stop = asyncio.Event()
@@ -68,6 +69,7 @@ class Service:
         self._runner.start()
         raise_open_files()
         self._runner.load()
+        self._take_over()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -89,13 +91,33 @@ class Service:
         self._stop.set()
 
     async def _shut_down(self, orphaned: bool) -> None:
-        self._notify("STOPPING=1")
-        await self._runner.stop(0 if orphaned else self._runner.drain)
+        drain = 0 if orphaned else self._runner.drain
+        # Beyond TimeoutStopSec=, where the configuration says so (sd_notify(3)).
+        needed = drain + self._runner.longest_end + SETTLE
+        self._notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(needed * 1e6)}")
+        await self._runner.stop(drain)
         await self._runner.settle(0 if orphaned else SETTLE)
         await self._link.close()
         self._runner.close()
+        self._hand_over()
         self._journal.send(records.RUNNER_STOPPED, detail="hookd-runner stopped")
         self._journal.close()
+
+    def _take_over(self) -> None:
+        """Have the results that the runner before could not give to a server."""
+        if self._untaken is not None:
+            try:
+                self._runner.remember(untaken.load(self._untaken))
+            except (OSError, ValueError) as e:
+                print(f"results of before are lost: {self._untaken}: {e}", file=sys.stderr)
+
+    def _hand_over(self) -> None:
+        """Leave what no server has taken to the next runner."""
+        if self._untaken is not None:
+            try:
+                untaken.save(self._untaken, self._runner.untaken)
+            except OSError as e:
+                print(f"results are lost: {self._untaken}: {e}", file=sys.stderr)
 
     def _reload(self) -> None:
         usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -114,6 +136,12 @@ class Service:
 
     def _complain(self, what: str) -> None:
         self._journal.send(records.PEER_CLOSED, detail=what)
+
+
+def untaken_file() -> Path | None:
+    """Return where results wait for the next runner: below the unit's StateDirectory=, if any."""
+    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(directory) / "untaken" if directory else None
 
 
 def raise_open_files() -> None:

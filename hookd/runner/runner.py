@@ -77,6 +77,20 @@ class Runner:
         """Seconds that a stop waits for running hooks."""
         return DRAIN if self._config is None else self._config.daemon.drain
 
+    @property
+    def longest_end(self) -> float:
+        """Seconds that the end of what runs now takes at most, once it was told to end."""
+        return max((run.kill_grace for run in self._running.values()), default=0) + LAST_WAIT
+
+    @property
+    def untaken(self) -> dict[int, Receipt]:
+        """The results that no server has on disk, by run_id."""
+        return self._ended
+
+    def remember(self, results: dict[int, Receipt]) -> None:
+        """Offer these results of an earlier runner, too, until a server has them."""
+        self._ended |= results
+
     def start(self) -> None:
         """Make ready to run hooks. Raises OSError."""
         self._tools.pool.start()
@@ -131,10 +145,10 @@ class Runner:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
         self._stopping = True
         if not await self._all_ended(drain):
-            grace = max(run.kill_grace for run in self._running.values())
+            longest = self.longest_end
             for run in list(self._running.values()):
                 run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
-            await self._all_ended(grace + LAST_WAIT)
+            await self._all_ended(longest)
 
     async def settle(self, seconds: float) -> None:
         """Wait, for so many seconds, until the server has all results."""

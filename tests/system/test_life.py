@@ -36,6 +36,11 @@ def main_pid(box: Box, unit: str) -> str:
     return box.read(f"systemctl show -P MainPID {unit}")
 
 
+def becomes(box: Box, unit: str, state: str) -> None:
+    """Wait until a unit is in this state."""
+    box.until(lambda: box.read(f"systemctl is-active {unit}", check=False) == state)
+
+
 def started(box: Box, profile: str) -> int:
     """Start a job and wait until its hook runs."""
     job = start(box, profile)
@@ -97,17 +102,23 @@ def test_a_killed_runner_leaves_no_process_and_its_run_is_interrupted(waiting: B
     assert finished(waiting, second, "w-after")["exit_status"] == 7
 
 
-def test_a_stop_lets_a_hook_finish_and_keeps_its_result(waiting: Box) -> None:
-    job = started(waiting, "w-order")
-    stop = "systemctl stop hookd-runner.service hookd-runner.socket hookd.service hookd.socket"
-    waiting.run(f"systemd-run --quiet {stop}")
-    waiting.until(
-        lambda: waiting.read("systemctl is-active hookd-runner", check=False) == "deactivating"
-    )
-    waiting.run("touch /run/go-w-order")
-    waiting.until(lambda: waiting.read("systemctl is-active hookd", check=False) == "inactive")
+RUNNER_FIRST = "hookd-runner.service hookd-runner.socket hookd.service hookd.socket"
+SERVER_FIRST = "hookd.socket hookd.service hookd-runner.socket hookd-runner.service"
+
+
+@pytest.mark.parametrize("units", [RUNNER_FIRST, SERVER_FIRST], ids=["runner", "server"])
+def test_a_stop_in_any_order_lets_a_hook_finish_and_keeps_its_result(
+    waiting: Box, units: str
+) -> None:
+    profile = f"w-{units.partition('.')[0]}"
+    job = started(waiting, profile)
+    waiting.run(f"systemd-run --quiet systemctl stop {units}")
+    becomes(waiting, "hookd-runner.service", "deactivating")
+    waiting.run(f"touch /run/go-{profile}")
+    becomes(waiting, "hookd-runner.service", "inactive")
+    becomes(waiting, "hookd.service", "inactive")
     waiting.run("systemctl start hookd.socket hookd-runner.socket hookd.service")
-    assert run_of(waiting, job)["exit_status"] == 7
+    assert ended(waiting, job)["exit_status"] == 7
 
 
 def test_a_package_upgrade_under_load(waiting: Box, deb: Path) -> None:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Results that no server has taken when the runner stops: a file keeps them for the next runner.
+
+A server that is stopped first, or is down, finds them when both are back.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from hookd.model import Receipt
+
+_decoder = msgspec.msgpack.Decoder(dict[int, Receipt])
+
+
+def load(file: Path) -> dict[int, Receipt]:
+    """Return what the last runner left, by run_id. Raises OSError; ValueError for another file."""
+    try:
+        return _decoder.decode(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+
+
+def save(file: Path, results: dict[int, Receipt]) -> None:
+    """Keep these results, in place of what was there. Raises OSError, with the old file whole."""
+    if not results:
+        file.unlink(missing_ok=True)
+        return
+    new = file.with_suffix(".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(msgspec.msgpack.encode(results))
+        out.flush()
+        os.fsync(out.fileno())
+    new.rename(file)
