@@ -40,16 +40,17 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 def encode(fields: Fields) -> bytes:
     """Return the fields in the journal's native form; those that are None are left out."""
-    parts = []
+    plain, framed = [], []
     for name, value in fields.items():
         if value is None:
             continue
-        data = str(value).encode("utf-8", "surrogateescape")
-        if b"\n" in data:
-            parts.append(name.encode() + b"\n" + _LENGTH.pack(len(data)) + data + b"\n")
+        text = str(value)
+        if "\n" in text:
+            data = text.encode("utf-8", "surrogateescape")
+            framed.append(name.encode() + b"\n" + _LENGTH.pack(len(data)) + data + b"\n")
         else:
-            parts.append(name.encode() + b"=" + data + b"\n")
-    return b"".join(parts)
+            plain.append(f"{name}={text}\n")
+    return "".join(plain).encode("utf-8", "surrogateescape") + b"".join(framed)
 
 
 class Context:

@@ -15,6 +15,7 @@ import msgspec
 import psutil
 
 from hookd.model import Receipt
+from hookd.runner import cgroup
 from tests.support.eventually import eventually
 from tests.support.runner import PYTHON, Runner
 
@@ -117,10 +118,12 @@ class Arena:
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
     def descriptors(self) -> int:
-        """Return how many descriptors the runner has open, but for the two of each launcher.
+        """Return how many descriptors the runner has open, but for those of each launcher.
 
+        They are its socket and pidfd and, with a control group, that one's peak of memory.
         It shows that to root alone, see PR_SET_DUMPABLE in prctl(2).
         """
         if os.geteuid() != 0:
             return 0
-        return self.process.num_fds() - 2 * len(self.runner.launchers())
+        each = 2 if cgroup.delegated() is None else 3
+        return self.process.num_fds() - each * len(self.runner.launchers())

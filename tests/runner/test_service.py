@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -146,7 +147,26 @@ def test_a_dead_runners_socket_is_replaced_and_a_live_ones_not(scratch: Path) ->
     bind(path, 0o600).close()
 
 
-def test_it_is_out_of_reach_of_its_own_user(runner: Runner) -> None:
-    status = (Path("/proc") / str(runner.process.pid)).stat()
-    assert status.st_uid == 0, "it is dumpable: proc(5), PR_SET_DUMPABLE"
-    assert os.geteuid() == runner.account.pw_uid
+def test_it_is_out_of_reach_of_its_own_user(scratch: Path) -> None:
+    with Runner(scratch, "nobody" if os.geteuid() == 0 else None) as runner:
+        (nursery,) = psutil.Process(runner.process.pid).children()
+        for pid in (runner.process.pid, nursery.pid):  # dumpable ones are their user's: proc(5)
+            entry = Path(f"/proc/{pid}/mem")
+            eventually(partial(belongs_to_root, entry))
+
+
+def belongs_to_root(path: Path) -> bool:
+    """Return whether a file is root's."""
+    return path.stat().st_uid == 0
+
+
+def test_a_nursery_that_dies_is_replaced(runner: Runner) -> None:
+    runner.hook("hook", 'command = "/bin/true"\n')
+    runner.hook("other", 'command = "/bin/true"\n[limits]\nopen_files = 99\n')
+    runner.reload()
+    assert runner.run("hook").result is Result.SUCCESS
+    (nursery,) = psutil.Process(runner.process.pid).children()
+    nursery.kill()
+    eventually(lambda: not nursery.is_running())
+    assert runner.run("hook").result is Result.SUCCESS
+    assert runner.run("other").result is Result.SUCCESS
