@@ -114,8 +114,8 @@ class WrongDatabase(Exception):
     """The file is not one that this hookd may write to; the text says why."""
 
 
-def migrate(connection: sqlite3.Connection, may_be_empty: bool = True) -> None:
-    """Bring a database, or an empty file where that may be, to this version.
+def examine(connection: sqlite3.Connection, may_be_empty: bool) -> None:
+    """See whether this is a database of ours, or an empty file where that may be; change nothing.
 
     Raises WrongDatabase where it is another program's, a newer hookd's, or empty and should not
     be, and sqlite3.Error where the disk or the file is damaged.
@@ -130,13 +130,18 @@ def migrate(connection: sqlite3.Connection, may_be_empty: bool = True) -> None:
             f"the database has version {version}, this hookd knows {VERSION}: "
             "install the newer hookd again"
         )
-    if version == VERSION:
-        return
     if version == 0 and not may_be_empty:
         raise WrongDatabase(
             "the database is empty, though hookd had made one: restore it, or remove it and "
             "hookd.db.created beside it to begin anew"
         )
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database that has been examined to this version. Raises sqlite3.Error."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        return
     script = "".join(MIGRATIONS[version:])
     connection.executescript(
         f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "

@@ -9,6 +9,7 @@ reason; the next request tries again, so that hookd recovers when the disk does.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import queue
@@ -21,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from hookd.errors import HookdError, StorageFailure
 from hookd.server.books import Books
-from hookd.server.schema import WrongDatabase, migrate
+from hookd.server.schema import WrongDatabase, examine, migrate
 
 T = TypeVar("T")
 
@@ -186,7 +187,9 @@ class Store:
         created = self.path.parent / CREATED
         connection = _connect(self.path)
         try:
-            migrate(connection, may_be_empty=not created.exists())
+            examine(connection, may_be_empty=not created.exists())
+            _make_durable(connection)
+            migrate(connection)
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
             if not created.exists():
@@ -200,6 +203,8 @@ class Store:
         return books
 
     def _check_directory(self) -> None:
+        if os.statvfs(self.path.parent).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.path.parent))
         status = self.path.parent.stat()
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & (
             stat.S_IWGRP | stat.S_IWOTH
@@ -305,28 +310,23 @@ def _lock(directory: Path) -> int:
 
 
 def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database so that a commit is on disk when it returns.
-
-    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
-    """
-    mode = "ro" if read_only else "rwc"
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode={mode}",
+    """Open the database, or make an empty file; change nothing in it."""
+    return sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
         uri=True,
         isolation_level=None,
         timeout=5.0,
         cached_statements=256,
     )
-    try:
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-        else:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+
+def _make_durable(connection: sqlite3.Connection) -> None:
+    """Have a commit be on disk when it returns.
+
+    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
+    """
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
