@@ -121,6 +121,18 @@ def test_a_stop_in_any_order_lets_a_hook_finish_and_keeps_its_result(
     assert ended(waiting, job)["exit_status"] == 7
 
 
+def test_a_stop_has_the_time_that_the_configuration_says(waiting: Box) -> None:
+    drop_in = "/run/systemd/system/hookd-runner.service.d/stop.conf"
+    waiting.write(drop_in, "[Service]\nTimeoutStopSec=1s\n")
+    waiting.run("systemctl daemon-reload")
+    slow = "/bin/sh -c 'sleep 4; exit 9'"
+    hook(waiting, "slow", slow, 'match.profile = "slow"\n')
+    job = started(waiting, "slow")
+    waiting.run("systemctl stop hookd-runner.service")
+    assert ended(waiting, job)["exit_status"] == 9
+    waiting.run(f"rm {drop_in} && systemctl daemon-reload")
+
+
 def test_a_package_upgrade_under_load(waiting: Box, deb: Path) -> None:
     job = started(waiting, "w-upgrade")
     runner = main_pid(waiting, "hookd-runner.service")

@@ -91,3 +91,8 @@ def test_lintian_has_nothing_to_say(deb: Path) -> None:
         text=True,
     )
     assert (output.returncode, output.stdout + output.stderr) == (0, "")
+
+
+def test_what_debian_would_test(box: Box) -> None:
+    box.write("/root/job", (TREE / "packaging/debian/tests/job").read_text(), "0755")
+    box.run("/root/job")
