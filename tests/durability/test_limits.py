@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is bounded: runs at a time, runs that wait; and the answers that come all the same."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from tests.durability.hooks import ended, let_go, noting, running, waiting
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+from tests.support.wire import END, JOB, Wire
+
+START = 'phases = ["start"]\n'
+
+
+def configure(daemon: Daemon, text: str) -> None:
+    (daemon.directory / "hookd.toml").write_text(f"[daemon]\n{text}\n")
+
+
+def test_a_full_queue_refuses_and_says_when_to_try_again(daemon: Daemon) -> None:
+    configure(daemon, "max_queue = 3\nmax_running = 2")
+    waiting(daemon, "slow", START + "[run]\nmax_running = 2\n")
+    noting(daemon, "ends", 'phases = ["end"]\n[match]\nprofile = ["other"]\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        for _ in range(2):
+            wire.start()
+        running(daemon, 2)
+        for _ in range(3):
+            wire.start()
+        name, values = wire.error("StartJob", JOB)
+        assert name == "io.hookd.Jobs.QueueFull"
+        assert values["retry_after_msec"] > 0
+        assert wire.end(job_id=1)["hooks"] == []  # what makes no run needs no room
+        assert wire.status()["waiting"] == 3
+        let_go(daemon, "slow")
+        for job in range(1, 6):
+            ended(wire, job, runs=1)
+        assert wire.start()["job_id"] == 6
+
+
+def test_a_full_queue_is_full_after_a_crash_too(daemon: Daemon) -> None:
+    configure(daemon, "max_queue = 2\nmax_running = 1")
+    waiting(daemon, "slow", START + '[run]\non_crash = "rerun"\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.start()
+        running(daemon)
+        wire.end(job_id=1)
+        for _ in range(2):
+            wire.start()
+        assert wire.error("StartJob", JOB)[0] == "io.hookd.Jobs.QueueFull"
+    daemon.kill()
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        eventually(lambda: wire.status()["waiting"] >= 2)
+        assert wire.error("StartJob", JOB)[0] == "io.hookd.Jobs.QueueFull"
+        let_go(daemon, "slow")
+        ended(wire, 3, runs=1)
+        assert wire.start()["job_id"] == 4
+
+
+def test_no_more_run_at_a_time_than_allowed_in_all_and_of_one_hook(daemon: Daemon) -> None:
+    configure(daemon, "max_running = 3")
+    waiting(daemon, "greedy", START + "[run]\nmax_running = 2\n")
+    waiting(daemon, "other", START + "[run]\nmax_running = 3\n")
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        for _ in range(6):
+            wire.start()
+        running(daemon, 3)
+        hooks = {h["name"]: h for h in wire.call("io.hookd.Manager.ListHooks")["hooks"]}
+        assert hooks["greedy"]["running"] <= 2
+        assert hooks["other"]["running"] >= 1
+        assert wire.status()["running"] == 3
+        let_go(daemon, "other")
+        eventually(lambda: wire.status()["waiting"] == 4)
+        assert wire.status()["running"] == 2
+        let_go(daemon, "greedy")
+        for job in range(1, 7):
+            ended(wire, job, runs=2)
+
+
+def test_the_status_comes_at_once_while_all_is_stuck_and_10000_wait(daemon: Daemon) -> None:
+    configure(daemon, "max_running = 4\nmax_queue = 20000")
+    for number in range(10):
+        waiting(daemon, f"stuck-{number}", START)
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        for _ in range(1001):
+            wire.start()
+        running(daemon, 4)
+        status = wire.status()
+        assert (status["running"], status["waiting"]) == (4, 10006)
+        seconds = []
+        for _ in range(41):
+            before = time.perf_counter()
+            wire.status()
+            seconds.append(time.perf_counter() - before)
+            wire.start()  # the work goes on meanwhile
+        assert statistics.median(seconds) < 0.05
+        before = time.perf_counter()
+        assert wire.error("EndJob", END | {"job_id": 99999})[0] == "io.hookd.Jobs.NoSuchJob"
+        assert time.perf_counter() - before < 2
+    daemon.kill()
+    started = time.perf_counter()
+    daemon.start()
+    assert time.perf_counter() - started < 15
+    with Wire(daemon.socket) as wire:
+        assert wire.status()["waiting"] > 10000
+    daemon.kill()
