@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.records import Records
 from tests.support.runner_unit import RunnerUnit
+
+
+def pytest_configure() -> None:
+    """Let nothing that tests write be open to a group, whatever the umask of who runs them."""
+    os.umask(0o022)
 
 
 @pytest.fixture

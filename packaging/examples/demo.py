@@ -47,7 +47,8 @@ def lay_out(scratch: Path) -> None:
     hooks = scratch / "hooks.d"
     hooks.mkdir()
     for name in SCRIPTS:
-        shutil.copy(HERE / name, scratch / name)
+        shutil.copyfile(HERE / name, scratch / name)
+        (scratch / name).chmod(0o755)
     (scratch / "hookd.toml").write_text('[daemon]\ndrain = "5s"\n')
     for example in (HERE / "hooks.d").glob("*.toml"):
         text = example.read_text().replace(INSTALLED, str(scratch))
@@ -146,6 +147,7 @@ def show_records(scratch: Path) -> None:
 
 def main() -> None:
     """Lay out, start, play, stop, clean up; exit with what the daemon exited with."""
+    os.umask(0o022)  # hookd runs nothing that a group could have written
     scratch = Path(tempfile.mkdtemp(prefix="hookd-demo-"))
     try:
         lay_out(scratch)

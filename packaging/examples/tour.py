@@ -203,6 +203,7 @@ def mending(tour: Tour) -> None:
 
 def main() -> None:
     """Lay out, start, show, stop, clean up."""
+    os.umask(0o022)  # hookd runs nothing that a group could have written
     scratch = Path(tempfile.mkdtemp(prefix="hookd-tour-"))
     tour = Tour(scratch)
     tour.page.append("# A tour of hookctl\n\nMade by `make tour`; times and numbers differ.\n")

@@ -19,7 +19,8 @@ def install(daemon: Daemon, name: str) -> None:
     """Copy a hook and its scripts, as their comments say, into the daemon's directory."""
     for script in EXAMPLES.iterdir():
         if script.is_file() and script.suffix == "":
-            shutil.copy(script, daemon.directory / script.name)
+            shutil.copyfile(script, daemon.directory / script.name)
+            (daemon.directory / script.name).chmod(0o755)
     text = (EXAMPLES / "hooks.d" / f"{name}.toml").read_text()
     text = text.replace("/usr/local/libexec/hookd", str(daemon.directory))
     daemon.hook(name, text.replace("/var/local/hookd", str(daemon.directory)))
