@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Records on their way to the journal, or to stderr where no journal listens.
 
-The native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/) is spoken here on a socket that
-never blocks, and not through systemd-python's `sendv`: that holds the interpreter's lock while
-it waits for journald, so one stopped journald would stop every thread of the daemon. What the
-journal does not take at once waits in a bounded queue; what does not fit is counted, and said
-when the journal takes records again. All of it belongs to one asyncio loop; no thread.
+systemd-python's `sendv` writes them; a socket of our own says first whether a journal listens and
+has room, because `sendv` says nothing when none does, and holds the interpreter's lock while it
+waits for one that is stuck. What the journal does not take at once waits in a bounded queue; what
+does not fit is counted, and said when the journal takes records again. All of it belongs to one
+asyncio loop; no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import os
 import select
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from systemd.journal import sendv
 
 from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printable
 
@@ -33,24 +33,16 @@ MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at on
 Value = str | int | None
 Fields = Mapping[str, Value]
 
-_LENGTH = struct.Struct("<Q")
 _WORDS = {ERR: "error: ", WARNING: "warning: ", NOTICE: "notice: "}
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
-def encode(fields: Fields) -> bytes:
-    """Return the fields in the journal's native form; those that are None are left out."""
-    plain, framed = [], []
-    for name, value in fields.items():
-        if value is None:
-            continue
-        text = str(value)
-        if "\n" in text:
-            data = text.encode("utf-8", "surrogateescape")
-            framed.append(name.encode() + b"\n" + _LENGTH.pack(len(data)) + data + b"\n")
-        else:
-            plain.append(f"{name}={text}\n")
-    return "".join(plain).encode("utf-8", "surrogateescape") + b"".join(framed)
+def encode(fields: Fields) -> tuple[bytes, ...]:
+    """Return the fields as `sendv` takes them; those that are None are left out."""
+    return tuple(
+        f"{name}={value}".encode("utf-8", "surrogateescape")
+        for name, value in fields.items()
+        if value is not None
+    )
 
 
 class Context:
@@ -76,8 +68,8 @@ class _Record:
         self.fields = fields
         self.context = context
 
-    def native(self) -> bytes:
-        """Return it as journald takes it."""
+    def native(self) -> tuple[bytes, ...]:
+        """Return it as the journal takes it."""
         return encode(self.head) + encode(self.fields) + self.context.encoded
 
     def readable(self) -> bytes:
@@ -101,9 +93,12 @@ class Journal:
 
     def __init__(self, path: str = SOCKET, stderr: int = 2) -> None:
         self._loop = asyncio.get_running_loop()
-        self._path = path
+        self._path = Path(path)
         self._stderr = stderr
         self._socket: socket.socket | None = None
+        self._room = select.poll()
+        self._inode = 0
+        self._library_blocks = True  # until its own socket is known
         self._looked = -LOOK_AGAIN
         self._queue: deque[_Record] = deque()
         self._lost = 0
@@ -194,11 +189,14 @@ class Journal:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
         try:
-            sock.connect(self._path)
+            sock.connect(str(self._path))
+            self._inode = self._path.stat().st_ino
         except OSError:
             sock.close()
         else:
             self._socket = sock
+            self._room = select.poll()
+            self._room.register(sock, select.POLLOUT)
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -242,13 +240,24 @@ class Journal:
         """Hand over one record; False where there is no room for it now."""
         if self._socket is not None:
             try:
-                _send(self._socket, record.native())
-                return True
-            except BlockingIOError:
-                return False
+                if self._path.stat().st_ino == self._inode:
+                    return bool(self._room.poll(0)) and self._send(record)
             except OSError:
-                self._disconnect()
+                pass
+            self._disconnect()
         return self._print(record)
+
+    def _send(self, record: _Record) -> bool:
+        """Have the library write a record; False where the last place was just taken."""
+        try:
+            if self._library_blocks:
+                _first(record.native())
+                self._library_blocks = False
+            else:
+                sendv(*record.native())
+        except BlockingIOError:
+            return False
+        return True
 
     def _print(self, record: _Record) -> bool:
         try:
@@ -260,19 +269,22 @@ class Journal:
         return True
 
 
-def _send(sock: socket.socket, data: bytes) -> None:
-    try:
-        sock.send(data)
-    except OSError as e:
-        if e.errno != errno.EMSGSIZE:
-            raise
-        _send_file(sock, data)
+def _sockets() -> set[int]:
+    """Return this process's descriptors that are sockets (proc_pid_fd(5))."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(entry.readlink()).startswith("socket:"):
+                found.add(int(entry.name))
+    return found
 
 
-def _send_file(sock: socket.socket, data: bytes) -> None:
-    """Pass what is too large for a packet as a sealed file in memory, as the protocol says."""
-    with os.fdopen(os.memfd_create("hookd-record", os.MFD_ALLOW_SEALING), "wb") as file:
-        file.write(data)
-        file.flush()
-        fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, _SEALS)
-        socket.send_fds(sock, [b""], [file.fileno()])
+def _first(parts: tuple[bytes, ...]) -> None:
+    """Send the first record, and let the socket that the library opens for it never block.
+
+    sd_journal_sendv(3) keeps one socket for good and has no other way to be told.
+    """
+    before = _sockets()
+    sendv(*parts)
+    for fd in _sockets() - before:
+        os.set_blocking(fd, False)

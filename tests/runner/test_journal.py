@@ -1,56 +1,65 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Records on their way: to a journal that takes them, is stuck, is gone, or was never there.
 
-The journal's side is a socket of the test's own, which speaks nothing and reads when it likes.
+What arrives is read from the real journal. Where a journal is to be stuck or gone, a socket of the
+test's own stands for it: it is asked whether there is a journal, and room.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from hookd import journal, records
 from hookd.journal import Context, Journal
 from tests.support.eventually import eventually
+from tests.support.records import Records
 
 
 class Journald:
-    """A socket in journald's place."""
+    """A socket in the place of journald's, which takes nothing by itself."""
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+        self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
-        self.socket.settimeout(5)
+        self.socket.setblocking(False)
 
-    def read(self) -> dict[str, bytes]:
-        """Return the next record's fields."""
-        data, fds, _, _ = socket.recv_fds(self.socket, 1 << 20, 1)
-        if fds:
-            with os.fdopen(fds[0], "rb") as file:
-                file.seek(0)
-                data = file.read()
-        return decode(data)
+    def fill(self) -> None:
+        """Leave no room."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(str(self.path))
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sender.send(b"x")
 
+    def empty(self) -> None:
+        """Make room."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.socket.recv(10)
 
-def decode(data: bytes) -> dict[str, bytes]:
-    """Return a record's fields, read as the native protocol's document says."""
-    fields = {}
-    while data:
-        line, _, data = data.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            length = int.from_bytes(data[:8], "little")
-            value, data = data[8 : 8 + length], data[8 + length + 1 :]
-        fields[name.decode()] = value
-    return fields
+    def end(self) -> None:
+        """Go, and leave nothing behind."""
+        self.socket.close()
+        self.path.unlink()
 
 
-def within(path: Path, work: Callable[[Journal], Awaitable[None]], stderr: int = 2) -> None:
+@pytest.fixture
+def written() -> Records:
+    """Return the real journal from now on."""
+    return Records()
+
+
+def within(path: Path | str, work: Callable[[Journal], Awaitable[None]], stderr: int = 2) -> None:
     """Run `work` with a Journal on this path."""
 
     async def run() -> None:
@@ -61,8 +70,7 @@ def within(path: Path, work: Callable[[Journal], Awaitable[None]], stderr: int =
     asyncio.run(run())
 
 
-def test_a_record_has_exact_fields_and_a_message_of_one_line(scratch: Path) -> None:
-    journald = Journald(scratch / "socket")
+def test_a_record_has_exact_fields_and_a_message_of_one_line(written: Records) -> None:
     context = Context({"HOOKD_HOOK": "h", "HOOKD_RUN_ID": 1, "HOOKD_PHASE": "start"})
     forged = "7\nMESSAGE=forged\n\x1b[31m"
 
@@ -70,53 +78,64 @@ def test_a_record_has_exact_fields_and_a_message_of_one_line(scratch: Path) -> N
         one.send(records.RUN_STARTED, {"HOOKD_JOB_ID": forged, "NOT": None}, context=context)
         assert one.settled
 
-    within(scratch / "socket", work)
-    assert journald.read() == {
-        "MESSAGE": rb"hook h, run 1 at the start of job 7\x0aMESSAGE=forged\x0a\x1b[31m: started",
-        "PRIORITY": b"6",
-        "SYSLOG_IDENTIFIER": b"hookd",
-        "MESSAGE_ID": (records.RUN_STARTED.message_id or "").encode(),
-        "HOOKD_JOB_ID": forged.encode(),
-        "HOOKD_HOOK": b"h",
-        "HOOKD_RUN_ID": b"1",
-        "HOOKD_PHASE": b"start",
+    within(journal.SOCKET, work)
+    (found,) = written.find(_PID=os.getpid())
+    own = {name: value for name, value in found.items() if not name.startswith("_")}
+    assert own.pop("MESSAGE_ID").hex == records.RUN_STARTED.message_id
+    assert own == {
+        "MESSAGE": "hook h, run 1 at the start of job 7\\x0aMESSAGE=forged\\x0a\\x1b[31m: started",
+        "PRIORITY": 6,
+        "SYSLOG_IDENTIFIER": "hookd",
+        "HOOKD_JOB_ID": forged,
+        "HOOKD_HOOK": "h",
+        "HOOKD_RUN_ID": "1",
+        "HOOKD_PHASE": "start",
     }
 
 
-def test_a_record_larger_than_a_packet_is_passed_as_a_file(scratch: Path) -> None:
-    journald = Journald(scratch / "socket")
-    large = "x" * 3_000_000
+def test_a_record_larger_than_a_packet_arrives_whole(written: Records) -> None:
+    large = "x" * 700_000
 
     async def work(one: Journal) -> None:
         one.send(records.SERVER_STARTED, {"HOOKD_PROFILE": large}, detail="up")
 
-    within(scratch / "socket", work)
-    assert journald.read()["HOOKD_PROFILE"] == large.encode()
+    within(journal.SOCKET, work)
+    (found,) = written.find(_PID=os.getpid())
+    assert found["HOOKD_PROFILE"] == large
 
 
-def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(scratch: Path) -> None:
+def test_bytes_that_are_no_text_arrive_as_they_were(written: Records) -> None:
+    async def work(one: Journal) -> None:
+        one.send(records.SERVER_STARTED, {"HOOKD_USER": "a\udcff"}, detail="up")
+
+    within(journal.SOCKET, work)
+    (found,) = written.find(_PID=os.getpid())
+    assert found["HOOKD_USER"] == b"a\xff"
+
+
+def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
+    scratch: Path, written: Records
+) -> None:
     journald = Journald(scratch / "socket")
-    more = 100
+    lost = 1000
 
     async def work(one: Journal) -> None:
+        journald.fill()
         began = time.monotonic()
-        for n in range(journal.MAX_QUEUE + 1000):
-            one.send(records.SERVER_STARTED, {"N": n}, detail="up")
+        for n in range(journal.MAX_QUEUE + lost):
+            one.send(records.SERVER_STARTED, {"HOOKD_N": n}, detail="up")
         await one.settle(0.1)
         assert not one.settled
         assert time.monotonic() - began < 20
-        seen = [journald.read()]
-        while b"lost" not in seen[-1]["MESSAGE"]:
-            await asyncio.sleep(0)
-            seen.append(await asyncio.to_thread(journald.read))
-        numbers = [int(record["N"]) for record in seen[:-1]]
-        assert numbers == list(range(len(numbers)))
-        lost = journal.MAX_QUEUE + 1000 - len(numbers)
-        assert seen[-1]["MESSAGE"] == f"{lost} records were lost: the journal took none".encode()
-        assert 0 < lost < 1000 + more
+        journald.empty()
+        await one.settle(20)
         assert one.settled
 
     within(scratch / "socket", work)
+    found = written.find(_PID=os.getpid())
+    numbers = [int(record["HOOKD_N"]) for record in found if "HOOKD_N" in record]
+    assert numbers == list(range(journal.MAX_QUEUE))
+    assert found[-1]["MESSAGE"] == f"{lost} records were lost: the journal took none"
 
 
 def test_without_a_journal_records_are_lines_on_stderr(scratch: Path) -> None:
@@ -152,15 +171,14 @@ def test_a_full_stderr_blocks_nobody(scratch: Path) -> None:
     os.close(writer)
 
 
-def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path) -> None:
+def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path, written: Records) -> None:
     path = scratch / "socket"
     journald = Journald(path)
     reader, writer = os.pipe()
 
     async def work(one: Journal) -> None:
         one.send(records.SERVER_STARTED, detail="first")
-        assert journald.read()["MESSAGE"] == b"first"
-        journald.socket.close()
+        journald.end()
         one.send(records.SERVER_STARTED, detail="second")
         assert b"second" in os.read(reader, 4096)
         again = Journald(path)
@@ -170,11 +188,12 @@ def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path) -> None:
             return one.to_journal
 
         await asyncio.to_thread(eventually, said)
-        assert again.read()["MESSAGE"] == b"third"
+        again.end()
 
     within(path, work, writer)
     os.close(reader)
     os.close(writer)
+    assert [r["MESSAGE"] for r in written.find(_PID=os.getpid())] == ["first", "third"]
 
 
 def test_every_kind_has_an_id_of_its_own() -> None:

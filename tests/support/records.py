@@ -26,6 +26,7 @@ class Records:
         """Return the records that have these values, oldest first."""
         subprocess.run(["journalctl", "--sync"], check=True)
         reader = Reader(converters=dict.fromkeys(("HOOKD_LINE",), str))
+        reader.data_threshold = 0  # fields of any size
         for name, value in fields.items():
             reader.add_match(**{name: str(value)})
         if self._cursor:
