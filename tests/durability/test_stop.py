@@ -146,6 +146,23 @@ def test_what_comes_while_the_runner_stops_waits_for_the_next_one(
     assert {(run["result"], run["attempt"]) for run in runs} == {("success", 1)}
 
 
+def test_a_connection_that_was_taken_and_not_heard_yet_is_answered(daemon: Daemon) -> None:
+    """It was on the socket's queue, where it would have waited for the next start."""
+    noting(daemon, "note", START)
+    daemon.start()
+    with Wire(daemon.socket) as silent, Wire(daemon.socket) as wire:
+        eventually(lambda: wire.status()["connections"] == 2)
+        process = begin_stop(daemon)
+        assert wire.receive() == {}  # this one has been answered: it may ask the next instance
+        assert silent.start()["job_id"] == 1
+        assert silent.receive() == {}
+    assert process.wait(20) == 0
+    assert noted(daemon) == []
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        assert ended(wire, 1, runs=1)[0]["result"] == "success"
+
+
 class Clients:
     """Backup servers that make a connection for each call, and ask only once."""
 
