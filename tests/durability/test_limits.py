@@ -61,6 +61,22 @@ def test_a_full_queue_is_full_after_a_crash_too(daemon: Daemon) -> None:
         assert wire.start()["job_id"] == 4
 
 
+def test_a_lost_job_needs_no_room(daemon: Daemon) -> None:
+    configure(daemon, "max_queue = 1\nmax_running = 1")
+    waiting(daemon, "slow", START)
+    noting(daemon, "lost", 'phases = ["end"]\n[match]\noutcome = ["lost"]\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        with Wire(daemon.socket) as tied:
+            tied.start(tie=True)
+            running(daemon)
+            wire.start()
+            assert wire.error("StartJob", JOB)[0] == "io.hookd.Jobs.QueueFull"
+        eventually(lambda: wire.job(1)["outcome"] == "lost")
+        let_go(daemon, "slow")
+        assert ended(wire, 1, runs=2)[1]["hook"] == "lost"
+
+
 def test_no_more_run_at_a_time_than_allowed_in_all_and_of_one_hook(daemon: Daemon) -> None:
     configure(daemon, "max_running = 3")
     waiting(daemon, "greedy", START + "[run]\nmax_running = 2\n")
