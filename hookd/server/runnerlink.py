@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hookd.link import FrameReader, Message, encode
 
+LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
 RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
 CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
 
@@ -95,8 +96,10 @@ class RunnerLink(asyncio.Protocol):
                 self._on_lost(e.strerror or str(e))
                 failures += 1
             else:
-                failures = 0
+                began = self._loop.time()
                 await self._lost.wait()
+                lasted = self._loop.time() - began
+                failures = failures + 1 if lasted < LASTING_SEC else 0
                 if self._child is not None:
                     await self._reap(self._child)
             await asyncio.sleep(RETRY_SEC[min(failures, len(RETRY_SEC) - 1)])
