@@ -9,15 +9,19 @@ journal takes them, so neither other runs nor memory suffer; the rest is counted
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 from collections.abc import Callable
 from typing import Protocol
 
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
+WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-size's default
+PAUSE = 0.002  # seconds between two such reads: with WIDE still more than most programs print
 DRAIN = 16 * CHUNK  # bytes still read of a pipe when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
-LINES = 50  # lines passed on in one turn of the loop: under a millisecond
+LINES = 10  # lines passed on in one turn: each may wake journald, which then runs before we do
 
 
 class Sink(Protocol):
@@ -108,7 +112,7 @@ class Output:
     def _readable(self, stream: _Stream) -> bool:
         """Read once; False at the end of what there is."""
         try:
-            data = os.read(stream.fd, CHUNK)
+            data = os.read(stream.fd, stream.chunk)
         except BlockingIOError:
             return False
         if not data:
@@ -129,10 +133,18 @@ class Output:
         self.dropped += max(0, len(data) - room)
         stream.tail = (stream.tail + data[-TAIL:])[-TAIL:]
         self._latest = stream
-        if room > 0:
+        if room <= 0:
+            stream.widen()
+            self._loop.remove_reader(stream.fd)
+            self._loop.call_later(PAUSE, self._resume, stream)
+        else:
             stream.kept += data[:room]
             if not self._pumping:
                 self._pump()
+
+    def _resume(self, stream: _Stream) -> None:
+        if stream.fd >= 0:
+            self._loop.add_reader(stream.fd, self._readable, stream)
 
     def _pump(self) -> None:
         """Pass some lines on; go on in the next turn of the loop where there are more."""
@@ -160,13 +172,21 @@ class Output:
 class _Stream:
     """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
 
-    __slots__ = ("fd", "kept", "name", "tail")
+    __slots__ = ("chunk", "fd", "kept", "name", "tail")
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
         self.fd = fd
         self.kept = bytearray()
         self.tail = b""
+        self.chunk = CHUNK
+
+    def widen(self) -> None:
+        """Read what is only counted in large pieces, so that a flood costs the loop few turns."""
+        if self.chunk < WIDE:
+            self.chunk = WIDE
+            with contextlib.suppress(OSError):  # the user's pipes may have their fill of memory
+                fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
 
     def next_line(self, ended: bool) -> bytes | None:
         """Take the next line out; None where there is no whole one, and more may come."""
