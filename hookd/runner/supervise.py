@@ -101,13 +101,9 @@ class Supervisor:
         else:
             self._do(self._begin_anew(path, given))
 
-    def end(self, cause: Cause) -> None:
-        """End the run (TERM, grace, KILL) for this cause, unless it ends by itself first."""
-        self._interfere(cause, self.kill_grace)
-
     def overstepped(self, limit: str) -> None:
         """End the run at once: the watch found it beyond a limit on its whole tree."""
-        self._interfere(Cause(Result.LIMIT, limit=limit), 0)
+        self.end(Cause(Result.LIMIT, limit=limit), 0)
 
     async def _begin_anew(self, path: str, given: Invocation) -> None:
         try:
@@ -201,14 +197,15 @@ class Supervisor:
             self._set_deadline(began)  # the order was a little earlier than the start
             return
         reason = f"it ran longer than {limits.timeout:g} s"
-        self._interfere(Cause(Result.TIMEOUT, reason=reason), self.kill_grace)
+        self.end(Cause(Result.TIMEOUT, reason=reason))
 
-    def _interfere(self, cause: Cause, grace: float) -> None:
+    def end(self, cause: Cause, grace: float | None = None) -> None:
+        """End the run for this cause, unless it ends by itself first: TERM, grace, KILL."""
         if self.course.cause is not None or self.course.last is not None:
             return  # it ends already, and has one result
         self.course.cause = cause
         if self.course.first is not None:
-            self._do(self._end(grace))
+            self._do(self._end(self.kill_grace if grace is None else grace))
 
     async def _end(self, grace: float) -> None:
         """End a run whose main process is alive."""
@@ -320,4 +317,18 @@ class Supervisor:
         """Go on with this, and with nothing that was begun before."""
         if self._task is not None:
             self._task.cancel()
-        self._task = self._loop.create_task(work)
+        self._task = self._loop.create_task(_guarded(self, work))
+
+    def give_up(self, error: Exception) -> None:
+        """End the run for an error of hookd's own, which must leave neither it nor us waiting."""
+        self._task = None
+        if self.course.first is not None:
+            self._tools.pool.drop(self.launcher)  # which ends all that it has
+        self._refuse(f"an error of hookd's own: {error!r}")
+
+
+async def _guarded(run: Supervisor, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception as e:  # whatever it is, the run must end and be reported
+        run.give_up(e)
