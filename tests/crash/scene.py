@@ -21,7 +21,7 @@ HOOKS = {
     "quick": "",
     "slow": '[run]\non_crash = "rerun"\n',
     "fails": '[retry]\nattempts = 2\nbackoff = "100ms"\n',
-    "serial": '[run]\noverlap = "serial"\noverlap_key = "profile"\n',
+    "serial": '[run]\noverlap = "serial"\noverlap_key = "client"\n',
 }
 """Each hook notes its run in the side file first of all."""
 

@@ -25,7 +25,8 @@ from tests.crash.traffic import Traffic
 
 HEADER, FRAME = 32, 24 + 4096  # bytes of the log's header, and of a frame with its page
 SALTS = slice(16, 24)  # of the header: others after each beginning anew
-INDEX = struct.Struct("16xI")  # of the index: how many frames are committed
+INDEX = struct.Struct("16xI108xI")  # of the index: frames committed; frames that a checkpoint,
+# having forced them to the disk, has begun to copy into the database
 
 
 class Disk:
@@ -38,9 +39,14 @@ class Disk:
 
     def forced(self) -> tuple[bytes, int]:
         """Return which log it is, and how many bytes of it are on the disk for certain."""
-        with self._log.open("rb") as log, self._index.open("rb") as index:
-            (frames,) = INDEX.unpack(index.read(INDEX.size))
-            return log.read(HEADER)[SALTS], HEADER + frames * FRAME
+        with self._log.open("rb") as log:
+            committed, _ = self._frames()
+            return log.read(HEADER)[SALTS], HEADER + committed * FRAME
+
+    def _frames(self) -> tuple[int, int]:
+        with self._index.open("rb") as index:
+            committed, copied = INDEX.unpack(index.read(INDEX.size))
+            return committed, copied
 
     def cut_power(self, sure: tuple[bytes, int], into: Path, chance: random.Random) -> int:
         """Leave in a directory what may be found after a cut; return how many bytes were lost."""
@@ -48,15 +54,17 @@ class Disk:
         into.mkdir()
         server = self._scene.processes["server"].pid
         os.kill(server, signal.SIGSTOP)
+        os.waitid(os.P_PID, server, os.WSTOPPED)  # all its threads
         try:
             log, end = self.forced()
+            _, copied = self._frames()
             shutil.copy(self._scene.database, into)
             shutil.copy(self._log, into)
         finally:
             os.kill(server, signal.SIGCONT)
         if log != sure[0]:
             return 0  # begun anew: all of the old log is in the database
-        keep = chance.randint(sure[1], end)
+        keep = chance.randint(max(sure[1], HEADER + copied * FRAME), end)
         os.truncate(into / self._log.name, keep)
         return end - keep
 

@@ -63,7 +63,8 @@ class Traffic:
                 job = open_jobs.pop(chance.randrange(len(open_jobs)))
                 self._note("end", caller, "EndJob", END | request | {"job_id": job})
             else:
-                job = self._note("start", caller, "StartJob", JOB | request)
+                address = {"client_ip": f"10.0.0.{chance.randrange(32)}"}
+                job = self._note("start", caller, "StartJob", JOB | request | address)
                 open_jobs += [job] if job else []
         caller.close()
 
@@ -96,7 +97,11 @@ class _Caller:
                 if self._wire is None:
                     self._wire = Wire(self._path, ANSWER_WITHIN)
                 self._wire.send(method, parameters)
-                if reply := self._wire.receive():
+                reply = self._wire.receive()
+                if reply.get("error") == "io.hookd.Jobs.QueueFull":
+                    time.sleep(reply["parameters"]["retry_after_msec"] / 1000)
+                    continue
+                if reply:
                     return reply
             except (ConnectionError, FileNotFoundError):
                 time.sleep(0.02)  # before the next attempt, as a backup server would
