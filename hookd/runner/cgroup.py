@@ -114,6 +114,7 @@ class Group:
         path.mkdir()
         path.chmod(0o755)  # language runtimes look here for how much memory they have
         self._seen = {"memory": 0, "processes": 0}
+        self._cpu_before = 0
         try:  # since Linux 6.12 what is written here forgets the peak of the runs before
             self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -138,14 +139,15 @@ class Group:
             ("processes", "pids.events", "max"),
             ("memory", "memory.events", "oom_kill"),
         ):
-            count = self._event(name, key)
+            count = self._number(name, key)
             if count > self._seen[limit]:
                 self._seen[limit] = count
                 hit = limit
         return hit
 
-    def forget_peak(self) -> None:
-        """Begin anew with the peak of memory."""
+    def begin(self) -> None:
+        """Begin anew with the peak of memory and the CPU time: a run follows."""
+        self._cpu_before = self._number("cpu.stat", "usage_usec")
         if self._peak >= 0:
             try:
                 os.pwrite(self._peak, b"reset", 0)
@@ -154,8 +156,12 @@ class Group:
                 self._peak = -1
 
     def peak(self) -> int:
-        """Return the most memory used since `forget_peak`, in bytes; 0: not known."""
+        """Return the most memory used since `begin`, in bytes; 0: not known."""
         return int(os.pread(self._peak, 32, 0)) if self._peak >= 0 else 0
+
+    def cpu_usec(self) -> int:
+        """Return the CPU time used since `begin`, the launcher's own little included."""
+        return max(0, self._number("cpu.stat", "usage_usec") - self._cpu_before)
 
     def discard(self) -> None:
         """Remove the group as soon as it is empty; what is still in it is killed."""
@@ -169,7 +175,7 @@ class Group:
         if not _removed(self.path) and tries:
             asyncio.get_running_loop().call_later(AGAIN, self._remove, tries - 1)
 
-    def _event(self, name: str, key: str) -> int:
+    def _number(self, name: str, key: str) -> int:
         try:
             for line in (self.path / name).read_text().splitlines():
                 word, _, count = line.partition(" ")

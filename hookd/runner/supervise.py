@@ -123,7 +123,7 @@ class Supervisor:
         self.launcher = found
         self._remains = Remains(found, self._tools.journal, self._context)
         if found.group is not None:
-            found.group.forget_peak()
+            found.group.begin()
         fds: list[int] = []
         try:
             fds.append(invocation.stdin(self._plan, self._start))
@@ -255,6 +255,7 @@ class Supervisor:
         if group is not None:
             self.course.hit = group.limit_hit()
             self.course.peak = max(self.course.peak, group.peak())
+            self.course.cpu_usec = group.cpu_usec()
         if not self.launcher.alive:
             pool.drop(self.launcher)
         elif self._remains.gone.is_set():

@@ -31,7 +31,8 @@ class Cause(msgspec.Struct, frozen=True):
 class Course(msgspec.Struct):
     """What is known of a run's course: the launcher's two reports, and hookd's own doing.
 
-    `hit` is a limit that the kernel says was met, `peak` the most memory that was seen in use.
+    `hit` is a limit that the kernel says was met, `peak` the most memory that was seen in use,
+    `cpu_usec` what the control group has used, for a run whose end nobody is left to tell of.
     """
 
     cause: Cause | None = None
@@ -39,6 +40,7 @@ class Course(msgspec.Struct):
     last: Report | None = None
     hit: str | None = None
     peak: int = 0
+    cpu_usec: int = 0
     leftovers: int = 0
     survivors: int = 0
 
@@ -72,7 +74,7 @@ class Course(msgspec.Struct):
             started_usec=first.realtime_ns // 1000 if first is not None else None,
             ended_usec=(last.realtime_ns if last is not None else now) // 1000,
             duration_usec=max(0, ended - began) // 1000,
-            cpu_usec=last.cpu_usec if last is not None else 0,
+            cpu_usec=last.cpu_usec if last is not None else self.cpu_usec,
             memory_peak=max(self.peak, 1024 * last.peak_kib if last is not None else 0),
             output_bytes=output.total,
             output_dropped=output.dropped,
