@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,15 +44,18 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def walk(root: int) -> Iterator[int]:
+    """Go through the PIDs of what is below a process, parents first, as it is found."""
+    todo = deque(children(root))
+    while todo:
+        pid = todo.popleft()
+        yield pid
+        todo.extend(children(pid))
+
+
 def below(root: int, most: int = MOST) -> list[int]:
     """Return the PIDs of everything below a process, parents first, but no more than `most`."""
-    found: list[int] = []
-    todo = children(root)
-    while todo and len(found) < most:
-        pid = todo.pop()
-        found.append(pid)
-        todo += children(pid)
-    return found
+    return list(islice(walk(root), most))
 
 
 class Status(NamedTuple):
@@ -92,11 +97,11 @@ def signal_below(root: int, *signals: int) -> list[int]:
     or, when the process died between them, the third. Where the kernel can (Linux 6.9), the
     leader of a process group stands for all of it: nothing forks faster than that.
     """
-    pids = below(root)
-    ours = {root, *pids}
+    ours = {root}
     reached: list[int] = []
     groups: set[int] = set()
-    for pid in pids:
+    for pid in islice(walk(root), MOST):  # a group dies before the rest of it is even looked for
+        ours.add(pid)
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:

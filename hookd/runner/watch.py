@@ -85,7 +85,8 @@ def look(run: Watched) -> None:
             run.overstepped(limit)
         return
     profile = launcher.profile
-    pids = tree.below(launcher.pid)
+    enough = tree.MOST if profile.processes is None else profile.processes + 1
+    pids = tree.below(launcher.pid, enough)
     if profile.processes is not None and len(pids) > profile.processes:
         run.overstepped("processes")
         return

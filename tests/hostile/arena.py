@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,9 @@ class Arena:
         self.program = runner.script("neighbour", "exit 0\n")
         runner.hook("neighbour", f'command = "{self.program}"\n')
         runner.reload()
-        self.usual = statistics.median(self.neighbour() for _ in range(5))
-        self.usual_load = statistics.median(self.alone() for _ in range(5))
+        pairs = [self.neighbours() for _ in range(5)]
+        self.usual = statistics.median(delay for delay, _ in pairs)
+        self.usual_load = statistics.median(load for _, load in pairs)
 
     def enter(self, script: str, *arguments: str, limits: str = "", timeout: str = "20s") -> None:
         """Make a hook named "beast" of a script of the gallery."""
@@ -84,14 +86,24 @@ class Arena:
         beast = runner.begin("beast", **event)
         delay = load = 0.0
         while not runner.has_ended(beast, within=0.02):
-            delay = max(delay, self.neighbour() - self.usual)
-            load = max(load, self.alone() - self.usual_load)
+            neighbour, alone = self.neighbours()
+            delay = max(delay, neighbour - self.usual)
+            load = max(load, alone - self.usual_load)
         fight = Fight(runner.until_ended(beast), time.monotonic() - began, delay, load)
         eventually(lambda: not self.remains())
         eventually(lambda: self.descriptors() == descriptors)
         assert self.process.memory_info().rss - memory < MOST_GROWTH
         assert fight.receipt.survivors == 0
         return fight
+
+    def neighbours(self) -> tuple[float, float]:
+        """Run the well-behaved hook and, at the same moment, its program without hookd.
+
+        One after the other they would meet different loads: a fork bomb is over in a moment.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            alone = beside.submit(self.alone)
+            return self.neighbour(), alone.result()
 
     def neighbour(self) -> float:
         """Run the well-behaved hook; return the seconds from the order to its end."""
