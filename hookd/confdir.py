@@ -65,13 +65,7 @@ def load(path: Path | None) -> Loaded:
         data = _read(file, errors)
         if data is not None:
             sources.append(Source(str(file), name, data))
-    try:
-        config = parse(sources)
-    except ConfigError as e:
-        raise ConfigError(errors + e.errors) from None
-    if errors:
-        raise ConfigError(errors)
-    return Loaded(config, tuple(source.path for source in sources), tuple(notes))
+    return _parse(sources, errors, notes)
 
 
 def load_files(paths: list[Path]) -> Loaded:
@@ -88,13 +82,18 @@ def load_files(paths: list[Path]) -> Loaded:
         data = _read(path, errors)
         if data is not None:
             sources.append(Source(str(path), name, data))
+    return _parse(sources, errors, [])
+
+
+def _parse(sources: list[Source], errors: list[str], notes: list[str]) -> Loaded:
+    """Return what the files make; raise ConfigError with the errors of reading and of parsing."""
     try:
         config = parse(sources)
     except ConfigError as e:
         raise ConfigError(errors + e.errors) from None
     if errors:
         raise ConfigError(errors)
-    return Loaded(config, tuple(source.path for source in sources), ())
+    return Loaded(config, tuple(source.path for source in sources), tuple(notes))
 
 
 def _read(path: Path, errors: list[str], missing_ok: bool = False) -> bytes | None:
