@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -43,10 +44,15 @@ def main() -> None:
             except Skipped as e:
                 notes.append(f"- {row}: not measured: {e}")
                 progress(notes[-1])
+            except Exception:  # the other rows took minutes: they are shown all the same
+                traceback.print_exc()
+                notes.append(f"- {row}: FAILED")
             progress(f"{row}: {time.monotonic() - began:.0f} s")
     print(table.aligned(lines))
     if notes:
         print("\n".join(notes))
+    if any(note.endswith("FAILED") for note in notes):
+        sys.exit(1)
     if asked.write:
         about = "\n".join([about, *notes])
         table.replace(TREE / "README.md", table.ratios(lines))
@@ -74,4 +80,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

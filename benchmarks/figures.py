@@ -43,7 +43,7 @@ class Bar:
         return figure >= self.value if self.at_least else figure <= self.value
 
     def __str__(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {_number(self.value)} {self.unit}"
+        return f"{'≥' if self.at_least else '≤'} {self.value:g} {self.unit}"
 
 
 def at_least(value: float, unit: str = "×") -> Bar:

@@ -38,42 +38,55 @@ class Talk(Protocol):
 def rate(talk: Talk, connections: int, seconds: float) -> float:
     """Return requests a second that were answered as they should be."""
     with select.epoll() as epoll:
-        socks = [talk.connect() for _ in range(connections)]
-        waiting = {sock.fileno(): [sock, b""] for sock in socks}
-        for sock in socks:
-            sock.sendall(talk.next(b""))
-            epoll.register(sock.fileno(), select.EPOLLIN)
+        waiting: dict[int, _Connection] = {}
+        for _ in range(connections):
+            connection = _Connection(talk)
+            waiting[connection.sock.fileno()] = connection
+            epoll.register(connection.sock.fileno(), select.EPOLLIN)
         began = time.perf_counter()
         warm, end = began + WARM_UP, began + WARM_UP + seconds
-        counted, answered, ended = 0, 0, 0.0
+        counted, ended = 0, 0.0
         while waiting:
             ready = epoll.poll(STUCK_AFTER)
             assert ready, "no reply any more"
             now = time.perf_counter()
             for fd, _ in ready:
-                if not _read(waiting[fd], talk):
+                connection = waiting[fd]
+                if not connection.answered():
                     continue
-                sock, reply = waiting[fd]
                 counted += warm <= now < end
-                answered += 1
-                request = talk.next(reply)
                 if now < end:
                     ended = now
-                    waiting[fd][1] = b""
-                    sock.sendall(request)
+                    connection.ask()
                 else:  # all are heard to the end, so that nothing goes on beside the next one
+                    connection.talk.next(connection.reply)
                     del waiting[fd]
                     epoll.unregister(fd)
-                    sock.close()
+                    connection.sock.close()
     return counted / (ended - warm)
 
 
-def _read(state: list[Any], talk: Talk) -> bool:
-    """Read what is there; return whether the reply is whole."""
-    data = state[0].recv(65536)
-    assert data, f"the connection was closed: {state[1]!r}"
-    state[1] += data
-    return talk.whole(state[1])
+class _Connection:
+    """One connection, with one request under way."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.talk = talk
+        self.sock = talk.connect()
+        self.reply = b""
+        self.ask()
+
+    def ask(self) -> None:
+        """Send what follows the last reply."""
+        request = self.talk.next(self.reply)
+        self.reply = b""
+        self.sock.sendall(request)
+
+    def answered(self) -> bool:
+        """Read what is there; return whether the reply is whole."""
+        data = self.sock.recv(65536)
+        assert data, f"the connection was closed: {self.reply!r}"
+        self.reply += data
+        return self.talk.whole(self.reply)
 
 
 def message(method: str, **parameters: Any) -> bytes:

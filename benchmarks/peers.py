@@ -10,7 +10,7 @@ import sqlite3
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,7 @@ from typing import Self
 class Webhook:
     """adnanh/webhook, which answers with a command's output; a context manager."""
 
-    def __init__(self, directory: Path, commands: dict[str, Sequence[str]]) -> None:
+    def __init__(self, directory: Path, commands: Mapping[str, list[str]]) -> None:
         self._log = directory / "webhook.log"
         self._hooks = directory / "webhook.json"
         self._hooks.write_text(json.dumps([_webhook(*each) for each in commands.items()]))
@@ -45,7 +45,7 @@ class Webhook:
         self._process.wait()
 
 
-def _webhook(name: str, command: Sequence[str]) -> dict[str, object]:
+def _webhook(name: str, command: list[str]) -> dict[str, object]:
     arguments = [{"source": "string", "name": argument} for argument in command[1:]]
     return {
         "id": name,
@@ -55,18 +55,18 @@ def _webhook(name: str, command: Sequence[str]) -> dict[str, object]:
     }
 
 
-def spawns(command: Sequence[str], seconds: float) -> float:
+def spawns(command: list[str], seconds: float) -> float:
     """Return how many a second all CPUs finish in bare posix_spawn(3) loops: the floor."""
     workers = [_spawner(command, seconds) for _ in range(len(os.sched_getaffinity(0)))]
-    rates = []
+    rates: list[float] = []
     for pid, reader in workers:
-        with open(reader, "rb") as file:
-            rates.append(struct.unpack("d", file.read())[0])
+        with os.fdopen(reader, "rb") as file:
+            rates += struct.unpack("d", file.read())
         os.waitpid(pid, 0)
     return sum(rates)
 
 
-def _spawner(command: Sequence[str], seconds: float) -> tuple[int, int]:
+def _spawner(command: list[str], seconds: float) -> tuple[int, int]:
     """Start a process that spawns without pause; return it and the end of a pipe for its rate."""
     reader, writer = os.pipe()
     pid = os.fork()

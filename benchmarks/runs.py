@@ -28,11 +28,11 @@ def measure(bench: Bench) -> list[Line]:
         contestants: dict[str, Callable[[], float]] = {}
         for name, words in commands.items():
             contestants[f"floor {name}"] = partial(spawns, words, bench.seconds)
-            ours = Varlink(daemon.socket, name, wait=True, ends=False)
-            theirs = Http(webhook.port, f"/hooks/{name}")
+            varlink = Varlink(daemon.socket, name, wait=True, ends=False)
+            http = Http(webhook.port, f"/hooks/{name}")
             for many in CONNECTIONS:
-                contestants[f"hookd {name} {many}"] = partial(rate, ours, many, bench.seconds)
-                contestants[f"webhook {name} {many}"] = partial(rate, theirs, many, bench.seconds)
+                contestants[f"hookd {name} {many}"] = partial(rate, varlink, many, bench.seconds)
+                contestants[f"webhook {name} {many}"] = partial(rate, http, many, bench.seconds)
         found = bench.interleaved(contestants, "/s")
     lines = []
     for name, shown in (("true", "`/bin/true`"), ("sh", "a hook of three lines of sh")):
