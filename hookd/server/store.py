@@ -2,13 +2,19 @@
 """The database as a facility: one writer that commits in groups, one reader, and their faults.
 
 Both work in threads of their own, so the event loop never waits for a disk. All that is handed in
-while a commit is under way shares the next one. A fault of the disk fails what was asked, with the
-reason; the next request tries again, so that hookd recovers when the disk does.
+while a commit is under way shares the next one. While the statements of a batch run, which takes
+microseconds, the loop stands back: two threads that fight over the interpreter's lock at every
+statement cost more than the statements do. But it stands back for `STAND_BACK_SEC` at most, since
+a statement may have to read from a disk that hangs.
+
+A fault of the disk fails what was asked, with the reason; the next request tries again, so that
+hookd recovers when the disk does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -16,6 +22,7 @@ import queue
 import sqlite3
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,6 +36,7 @@ T = TypeVar("T")
 DATABASE = "hookd.db"
 CREATED = "hookd.db.created"
 MAX_BATCH = 512  # operations that share a commit: bounds the wait of the first of them
+STAND_BACK_SEC = 0.01  # given to the statements of a batch before the loop goes on beside them
 
 _CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
 no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
@@ -48,11 +56,18 @@ class _Operation(Generic[T]):
     def __init__(self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]) -> None:
         self.act = act
         self.done = done
-        self.outcome: T | HookdError | None = None
+        self.outcome: Any = None  # T or HookdError, once it is known
 
-    def deliver(self) -> None:
-        """Tell the outcome, in the event loop."""
-        self.done(self.outcome)  # type: ignore[arg-type]
+
+class _Batch:
+    """Operations that share a commit. `begun` is free when their statements have run."""
+
+    __slots__ = ("begun", "operations")
+
+    def __init__(self, operations: list[_Operation[Any]]) -> None:
+        self.operations = operations
+        self.begun = threading.Lock()
+        self.begun.acquire()
 
 
 class Store:
@@ -81,7 +96,9 @@ class Store:
         self._books: Books | None = None
         self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
-        self._writes: queue.SimpleQueue[_Operation[Any] | None] = queue.SimpleQueue()
+        self._waiting: deque[_Operation[Any]] = deque()
+        self._committing = False
+        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write, name="hookd-writer"),
@@ -96,7 +113,8 @@ class Store:
         `done` is called in the event loop with what `act` returned, with the HookdError it
         raised, or with StorageFailure; never not at all.
         """
-        self._writes.put(_Operation(act, done))
+        self._waiting.append(_Operation(act, done))
+        self._arm()
 
     async def write(self, act: Callable[[Books], T]) -> T:
         """Have `act` done in the next transaction; return its value once it is on disk.
@@ -115,7 +133,10 @@ class Store:
 
     async def close(self) -> None:
         """Finish what was handed in, close the database, give the directory free."""
-        self._writes.put(None)
+        while self._waiting or self._committing:
+            with contextlib.suppress(StorageFailure):  # those who asked have been told
+                await self.write(lambda _: None)
+        self._batches.put(None)
         self._reads.put(None)
         await asyncio.to_thread(self._join)
         os.close(self._lock)
@@ -124,50 +145,71 @@ class Store:
         for thread in self._threads:
             thread.join()
 
+    def _arm(self) -> None:
+        """Have a batch begin after this turn of the loop, with all that still comes in it."""
+        if self._waiting and not self._committing:
+            self._committing = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Give the writer its next batch, and stand back while the statements run."""
+        size = min(len(self._waiting), MAX_BATCH)
+        batch = _Batch([self._waiting.popleft() for _ in range(size)])
+        self._batches.put(batch)
+        batch.begun.acquire(timeout=STAND_BACK_SEC)
+
+    def _deliver(self, batch: _Batch) -> None:
+        """Tell all outcomes of a batch; what that leads to is in the next one."""
+        self._committing = False
+        for operation in batch.operations:
+            operation.done(operation.outcome)
+        self._arm()
+
     # The writer's thread.
 
     def _write(self) -> None:
-        while (first := self._writes.get()) is not None:
-            batch = [first]
-            closing = False
-            while len(batch) < MAX_BATCH and not self._writes.empty():
-                following = self._writes.get()
-                if following is None:
-                    closing = True
-                    break
-                batch.append(following)
-            self._commit(batch)
-            self._loop.call_soon_threadsafe(_deliver, batch)
-            if closing:
-                break
+        while (batch := self._batches.get()) is not None:
+            self._commit(batch.operations, batch.begun.release)
+            self._loop.call_soon_threadsafe(self._deliver, batch)
         self._close()
 
-    def _commit(self, batch: list[_Operation[Any]]) -> None:
-        """Do a batch in one transaction; all its operations fail with a fault of the disk."""
+    def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
+        """Do them in one transaction; all fail with a fault of the disk.
+
+        `begun` is called when only the COMMIT is left.
+        """
         try:
-            books = self._open()
-            books.per_boot_ids = self.per_boot_ids
-            books.connection.execute("BEGIN IMMEDIATE")
-            for operation in batch:
-                try:
-                    operation.outcome = operation.act(books)
-                except HookdError as e:
-                    operation.outcome = e
+            try:
+                books = self._transaction(operations)
+            finally:
+                begun()
             books.connection.execute("COMMIT")
         except Exception as e:  # whatever it is: those who wait must hear of it
             self._close()
-            if not isinstance(e, _SHARED_FAULTS) and len(batch) > 1:
+            if not isinstance(e, _SHARED_FAULTS) and len(operations) > 1:
                 # One operation's own fault: the others must not suffer for it. Each is tried
                 # alone, for what was done before the fault is rolled back with the rest.
-                for operation in batch:
-                    self._commit([operation])
+                for operation in operations:
+                    self._commit([operation], lambda: None)
                 return
             fault = StorageFailure(_reason(e, self.path))
-            for operation in batch:
+            for operation in operations:
                 operation.outcome = fault
             self._health(fault.message)
         else:
             self._health(None)
+
+    def _transaction(self, operations: list[_Operation[Any]]) -> Books:
+        """Run the statements of these; return the books, for the COMMIT."""
+        books = self._open()
+        books.per_boot_ids = self.per_boot_ids
+        books.connection.execute("BEGIN IMMEDIATE")
+        for operation in operations:
+            try:
+                operation.outcome = operation.act(books)
+            except HookdError as e:
+                operation.outcome = e
+        return books
 
     def _health(self, fault: str | None) -> None:
         if fault != self._fault:
@@ -285,11 +327,6 @@ def settle(future: asyncio.Future[T], outcome: T | HookdError) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
-
-
-def _deliver(batch: list[_Operation[Any]]) -> None:
-    for operation in batch:
-        operation.deliver()
 
 
 def _lock(directory: Path) -> int:
