@@ -6,7 +6,6 @@ Not at each run: the answer may come over a network, and a run must not wait for
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 
@@ -84,22 +83,6 @@ def chosen(user: str | None, fallback: str | None) -> Account:
             f"not set, and no user {HOOK_USER!r} on this machine; allowed: the name of a user "
             "(systemd-sysusers makes the default one)"
         ) from None
-
-
-def group_name(gid: int) -> str:
-    """Return a group's name, its number where it has none."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def user_name(uid: int) -> str:
-    """Return a user's name, its number where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _account(entry: pwd.struct_passwd, groups: tuple[int, ...]) -> Account:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from hookd import confdir, link, records
+from hookd import confdir, link, records, trust
 from hookd.confdir import Loaded
 from hookd.config import Config
 from hookd.errors import ConfigError
@@ -60,7 +60,7 @@ class Runner:
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
         pool = Pool(groups)
-        checker = Checker(hookfile.trusted_uids())
+        checker = Checker(trust.trusted_uids())
         self._tools = Tools(pool, Orphans(pool), Watch(), journal, checker)
 
     @property
@@ -238,7 +238,7 @@ def plans(loaded: Loaded, default_user: str | None) -> dict[str, Plan]:
     Raises ConfigError with everything that speaks against the files, programs and users.
     """
     config = loaded.config
-    errors = hookfile.file_problems(loaded.paths) + hookfile.problems(config)
+    errors = hookfile.problems(config)
     found: dict[str, Plan] = {}
     for hook in config.hooks.values():
         try:

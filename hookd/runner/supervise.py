@@ -20,7 +20,7 @@ from hookd.journal import Context, Journal
 from hookd.link import Start
 from hookd.model import Receipt, Result
 from hookd.runner import invocation, launcher
-from hookd.runner.hookfile import Checker, HookFileError
+from hookd.runner.hookfile import Checker
 from hookd.runner.invocation import Invocation, Plan
 from hookd.runner.orphans import Orphans
 from hookd.runner.output import Output
@@ -29,6 +29,7 @@ from hookd.runner.remains import PATIENCE, Remains
 from hookd.runner.spawn import Launcher, Pool
 from hookd.runner.verdict import Cause, Course, spawn_words
 from hookd.runner.watch import Watch
+from hookd.trust import PathError
 
 LEFTOVER_GRACE = 1.0  # seconds between TERM and KILL for what outlives its hook
 FLUSH = 30.0  # seconds that the end of a run waits until the journal has taken its output
@@ -92,7 +93,7 @@ class Supervisor:
             path = self._tools.checker.check(self._plan.hook.command.program)
             given = Invocation(self._plan, self._start)
             found = self._tools.pool.take(self._plan.profile)
-        except (HookFileError, SpawnError) as e:
+        except (PathError, SpawnError) as e:
             self._refuse(str(e))
             return
         self._context, self._line_fields = given.fields, given.line_fields

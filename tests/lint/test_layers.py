@@ -14,14 +14,16 @@ TREE = Path(__file__).parents[2]
 
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
+    "trust": ("trust",),
     "files": ("confdir",),
     "journal": ("journal",),
-    "sockets": ("sockets",),
+    "sockets": ("sockets", "server.hangups"),
     "decisions": (
         "server.protocol",
         "server.lifecycle",
         "server.admission",
         "server.matching",
+        "server.room",
         "server.schedule",
     ),
     "books": (
@@ -44,9 +46,10 @@ LAYERS = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
-    "files": {"vocabulary"},
+    "trust": set(),
+    "files": {"vocabulary", "trust"},
     "journal": {"vocabulary"},
-    "sockets": set(),
+    "sockets": {"trust"},
     "decisions": {"vocabulary", "decisions"},
     "books": {"vocabulary", "decisions", "books"},
     "effects": {"vocabulary", "sockets", "decisions", "books"},  # not one another
@@ -63,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "owner",
         "audit",
     },
-    "runner": {"vocabulary", "files", "journal", "sockets", "runner"},
+    "runner": {"vocabulary", "trust", "files", "journal", "sockets", "runner"},
     "cli": {"vocabulary", "files", "client", "cli", "audit"},
 }
 

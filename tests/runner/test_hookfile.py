@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hookd.runner.hookfile import HookFileError, check, file_problems
+from hookd.runner.hookfile import Checker, check
+from hookd.trust import PathError, group_name, trusted_uids
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root gives files away and mounts")
@@ -84,6 +85,14 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda p: script(p, "#!/etc\n"),
         "{p} has the interpreter /etc, a directory",
     ),
+    "interpreter by a relative path": (
+        lambda p: script(p, "#!bin/sh\n"),
+        "{p} has the interpreter bin/sh, a relative path",
+    ),
+    "interpreter of its own": (
+        lambda p: script(p, f"#!{p}\n"),
+        "{p} is interpreted by more than 5 scripts, one after the other",
+    ),
     "interpreter is no program": (
         lambda p: script(p, "#!/etc/passwd\n"),
         "{p} has the interpreter /etc/passwd, which is not executable",
@@ -93,12 +102,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(scratch: Path, name: str) -> None:
-    from hookd.runner.accounts import group_name
-
     make, expected = REFUSED[name]
     path = scratch / "hook"
     make(path)
-    with pytest.raises(HookFileError) as caught:
+    with pytest.raises(PathError) as caught:
         check(str(path))
     assert str(caught.value) == expected.format(p=path, d=scratch, g=group_name(os.getegid()))
 
@@ -127,7 +134,7 @@ def test_what_belongs_to_somebody_else(scratch: Path, what: str) -> None:
     (scratch / "link").symlink_to("dir/program")
     owned = {"program": "dir/program", "directory": "dir", "link": "link"}[what]
     os.chown(scratch / owned, 1, -1, follow_symlinks=False)
-    with pytest.raises(HookFileError) as caught:
+    with pytest.raises(PathError) as caught:
         check(str(scratch / "link"))
     expected = f"{scratch / owned} belongs to user daemon, who could change it"
     assert str(caught.value) == expected
@@ -135,13 +142,20 @@ def test_what_belongs_to_somebody_else(scratch: Path, what: str) -> None:
     assert check(str(scratch / "link"), trusted) == str(scratch / "dir/program")
 
 
-def test_configuration_files_are_checked_too(scratch: Path) -> None:
-    path = scratch / "hookd.toml"
-    path.touch(0o600)
-    assert file_problems([str(path)]) == []
-    path.chmod(0o666)
-    (problem,) = file_problems([str(path)])
-    assert problem == (
-        f"{path}: found {path} is writable by everybody (mode 0666); "
-        "allowed: a file that only root and hookd's own user can change"
-    )
+@pytest.mark.parametrize("steps", [1, 2])
+def test_an_interpreter_is_looked_at_before_each_run(scratch: Path, steps: int) -> None:
+    script(scratch / "hook", f"#!{scratch}/1\n")
+    script(scratch / "1", "#!/bin/sh\n" if steps == 1 else f"#!{scratch}/2\n")
+    script(scratch / "2")
+    checker = Checker(trusted_uids())
+    assert checker.check(str(scratch / "hook")) == str(scratch / "hook")
+    (scratch / str(steps)).chmod(0o777)
+    with pytest.raises(PathError, match=f"/{steps} is writable by everybody"):
+        checker.check(str(scratch / "hook"))
+
+
+def test_what_is_said_of_any_path_can_be_sent(scratch: Path) -> None:
+    (scratch / "hook").symlink_to(os.fsencode(scratch) + b"/\xff")
+    with pytest.raises(PathError) as caught:
+        check(str(scratch / "hook"))
+    assert str(caught.value).encode().endswith(b"/\\xff, which does not exist")

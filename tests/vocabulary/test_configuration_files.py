@@ -41,11 +41,9 @@ def test_the_hooks_beside_the_settings_in_use(settings: Path) -> None:
     loaded = load(settings)
     assert list(loaded.config.hooks) == ["0.x_y-z", "a", "b"]
     directory = settings.parent / "hooks.d"
-    assert loaded.paths == (
-        str(settings),
-        *(str(directory / f"{name}.toml") for name in ("0.x_y-z", "a", "b")),
-    )
-    assert loaded.config.hooks["a"].path == str(directory / "a.toml")
+    assert [hook.path for hook in loaded.config.hooks.values()] == [
+        str(directory / f"{name}.toml") for name in ("0.x_y-z", "a", "b")
+    ]
     assert loaded.notes == ()
 
 
@@ -202,4 +200,39 @@ def test_a_configuration_that_is_named_has_no_vendors_hooks(settings: Path) -> N
     write(settings, "a.toml")
     loaded: Loaded = load(settings)
     assert list(loaded.config.hooks) == ["a"]
-    assert not any(path.startswith("/usr/lib") for path in loaded.paths)
+
+
+@pytest.mark.parametrize("name", ["hookd.toml", "hooks.d/a.toml", "hooks.d"])
+def test_what_others_can_change_is_not_read(settings: Path, name: str) -> None:
+    write(settings, "a.toml")
+    path = settings.parent / name
+    path.chmod(0o777)
+    assert errors(settings)[0] == (
+        f"{path}: found {path} is writable by everybody (mode 0777); "
+        "allowed: what only root and hookd's own user can change"
+    )
+    path.chmod(0o755)
+    assert list(load(settings).config.hooks) == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("name", ["hookd.toml", "hooks.d/a.toml", "hooks.d"])
+def test_what_belongs_to_somebody_else_is_not_read(settings: Path, name: str) -> None:
+    write(settings, "a.toml")
+    os.chown(settings.parent / name, 1, -1)
+    assert "belongs to user daemon, who could change it" in errors(settings)[0]
+
+
+def test_a_file_name_of_any_bytes_is_told_as_text(settings: Path) -> None:
+    directory = os.fsencode(settings.parent / "hooks.d")
+    for name in (b"/\xff.toml~", b"/\xff"):
+        with open(directory + name, "wb"):
+            pass
+    assert [note.encode()[len(directory) :].split(b":")[0] for note in load(settings).notes] == [
+        b"/\\xff",
+        b"/\\xff.toml~",
+    ]
+    with open(directory + b"/\xff.toml", "wb"):
+        pass
+    (error,) = errors(settings)
+    assert error.encode().startswith(directory + b"/\\xff.toml: found the hook name")
