@@ -53,6 +53,10 @@ class Gatekeeper(msgspec.Struct, frozen=True):
     submit: Principals
     manage: Principals
 
+    def knows(self, peer: Peer) -> bool:
+        """Return whether the peer may call anything at all."""
+        return peer.uid == self.own_uid or self.submit.include(peer) or self.manage.include(peer)
+
     def admit(self, peer: Peer, method: str) -> None:
         """Raise PermissionDenied unless the peer may call this method.
 

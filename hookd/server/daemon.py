@@ -37,6 +37,7 @@ from hookd.records import (
 )
 from hookd.server import protocol
 from hookd.server.access import gatekeeper, principals
+from hookd.server.admission import Peer
 from hookd.server.books import Books
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
@@ -97,7 +98,9 @@ class Daemon:
         self._core.observe = self._observe_job
         dispatcher.roster.observe = self._observe_run
         self._reports = Reports(self._journal)
-        self._listener = Listener(self._handle, self._reports.closed, self._on_session_lost)
+        self._listener = Listener(
+            self._handle, self._knows, self._reports.closed, self._on_session_lost
+        )
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
         self._reloading = asyncio.Lock()
@@ -142,7 +145,7 @@ class Daemon:
             if welcome.errors:
                 raise ConfigError(welcome.errors)
         self._upkeep.start()
-        await self._listener.start(sock)
+        self._listener.start(sock)
         for note in self._notes:
             self._journal.send(CONFIG_NOTE, detail=note)
         detail = f"hookd {__version__} is ready: {len(self._core.config.hooks)} hooks"
@@ -205,6 +208,12 @@ class Daemon:
             await self._try_storage()
 
     # Calls.
+
+    def _knows(self, peer: Peer) -> bool:
+        known = self._gatekeeper.knows(peer)
+        if not known:
+            self._reports.denied(peer, "everything")
+        return known
 
     async def _handle(self, session: Session, call: Call) -> Any:
         try:

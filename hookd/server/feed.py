@@ -16,6 +16,7 @@ import msgspec
 from hookd.errors import ShuttingDown
 from hookd.model import Event, HookRun, Outcome, Phase
 
+AT_ONCE = 256  # notices of one reply: some hundred kB
 KEPT = 2048  # notices: minutes of a busy server, one or two megabytes
 PROFILE_SHOWN = 200  # characters of a profile or user in a notice: GetJob has the whole
 
@@ -75,9 +76,10 @@ class Feed:
         )
 
     def after(self, seq: int) -> list[Notice]:
-        """Return what came after a number, as far as it is remembered."""
+        """Return what came next after a number, as far as it is remembered."""
         skip = max(0, seq + 1 - self.oldest)
-        return list(self._notices)[skip:]
+        end = min(skip + AT_ONCE, len(self._notices))
+        return [self._notices[n] for n in range(skip, end)]
 
     async def news(self) -> None:
         """Wait for the next notice. Raises ShuttingDown."""

@@ -2,34 +2,35 @@
 """The socket: connections in, calls out, answers back; and what bounds each of them.
 
 One call at a time a connection. Everything a peer can make grow has a limit here: its bytes, its
-unread answers, its patience with half a message, its number. What calls mean is not known here.
+unread answers, its patience with half a message, its number, and all of that together. Where there
+is no room it is made at the cost of who takes most. What calls mean is not known here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
+import resource
 import socket
-import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from hookd.errors import HookdError, ProtocolError
+from hookd.errors import HookdError, PermissionDenied, ProtocolError
 from hookd.server.admission import Peer
+from hookd.server.hangups import Hangups
 from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
+from hookd.server.room import Room
 from hookd.sockets import BACKLOG, credentials
 
 T = TypeVar("T")
 
-MAX_CONNECTIONS = 1024  # in all: some hundred kB of buffers, and descriptors stay to spare
-MAX_CONNECTIONS_PER_USER = 768  # one user never takes the last quarter
 READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
 WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before we wait for it
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
 FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
+ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
+ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
 
 
 class HungUp(Exception):
@@ -39,6 +40,9 @@ class HungUp(Exception):
 Handler = Callable[["Session", Call], Awaitable[Any]]
 """Answers a call: returns the reply's parameters or raises a HookdError."""
 
+Knows = Callable[[Peer], bool]
+"""Whether a peer may call anything at all."""
+
 Report = Callable[[Peer, str], None]
 """Told when a peer is cut off, and why."""
 
@@ -46,7 +50,8 @@ Report = Callable[[Peer, str], None]
 class Session(asyncio.Protocol):
     """One connection, as handlers know it: who is there, and a way to answer more than once."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, peer: Peer) -> None:
+        self.peer = peer
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._reader = CallReader()
@@ -55,13 +60,12 @@ class Session(asyncio.Protocol):
         self._writable.set()
         self._stalled: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
+        self.made = False  # whether it has its transport
         self._eof = False
         self._last = False
         self._served = False
-        self.admitted = False
-        self.hangup_fd: int | None = None
-        self.peer: Peer
-        self.busy = False
+        self._at_work = 0  # bytes of the call that is being answered
+        self.used = self._loop.time()  # when it last had an answer, or began
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ties: set[int] = set()
 
@@ -90,26 +94,25 @@ class Session(asyncio.Protocol):
     # The transport's events.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find out who is there and begin to serve."""
+        """Begin to serve."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self.made = True
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self.peer = Peer(*credentials(transport.get_extra_info("socket")))
-        if not self._listener.admit(self):
-            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; stop taking them when enough wait already."""
         self._reader.feed(data)
         if self.busy and self._reader.held > READ_AHEAD:
             self._transport.pause_reading()
-            self._listener.watch_hangup(self)
+            self._watch_hangup()
         self._wake()
+        self._listener.room.took(len(data))
 
     def eof_received(self) -> bool:
         """Note that no more calls come; answers still go out (`printf | socat` does this)."""
         self._eof = True
-        self._listener.watch_hangup(self)
+        self._watch_hangup()
         self._wake()
         return True
 
@@ -135,23 +138,35 @@ class Session(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
         self._wake()
-        self._listener.lost(self)
+        self._listener.lost(self, self._fileno())
 
     # The calls, one after the other.
 
-    async def serve(self, handler: Handler) -> None:
-        """Answer calls until no more come. What had arrived before a hang-up is still done."""
+    async def serve(self, handler: Handler, knows: Knows) -> None:
+        """Answer calls until no more come. What had arrived before a hang-up is still done.
+
+        Who may call nothing gets that for an answer, whatever it sends: nobody has looked at it.
+        """
         try:
             while (message := await self._next()) is not None:
-                self.busy = True
+                if not knows(self.peer):
+                    self._send(encode_error(PermissionDenied()))
+                    break
+                self._at_work = len(message)
                 await self._answer(message, handler)
                 await self._writable.wait()
-                self.busy = False
+                self._at_work = 0
                 self._served = True
+                self.used = self._loop.time()
                 if self._last:
                     break
+                if self._reader.unfinished:
+                    await asyncio.sleep(0)  # who sends many calls at once waits for the others
         except ProtocolError as e:
-            self.cut(str(e))
+            if knows(self.peer):
+                self.cut(str(e))
+            else:
+                self._send(encode_error(PermissionDenied()))
         finally:
             self._transport.close()
 
@@ -204,12 +219,17 @@ class Session(asyncio.Protocol):
 
     def _resume_reading(self) -> None:
         if not self._transport.is_reading() and not self._transport.is_closing():
-            self._listener.unwatch_hangup(self)
+            self._listener.hangups.unwatch(self._fileno())
             self._transport.resume_reading()
+
+    def _watch_hangup(self) -> None:
+        if not self._transport.is_closing():
+            self._listener.hangups.watch(self._fileno(), self.abort)
 
     def _send(self, data: bytes) -> None:
         if not self._transport.is_closing():
             self._transport.write(data)
+            self._listener.room.took(len(data))
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -226,48 +246,77 @@ class Session(asyncio.Protocol):
         self._transport.abort()
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing would be lost but a file descriptor if it were closed."""
-        return not self.busy and not self.ties and not self._reader.unfinished
+    def busy(self) -> bool:
+        """Whether a call is being answered."""
+        return self._at_work > 0
 
-    def fileno(self) -> int:
-        """Return the socket's descriptor."""
+    @property
+    def uid(self) -> int:
+        """Whose it is."""
+        return self.peer.uid
+
+    @property
+    def held(self) -> int:
+        """Bytes that it makes us keep."""
+        if not self.made:
+            return 0
+        return self._reader.held + self._at_work + self._transport.get_write_buffer_size()
+
+    @property
+    def loss(self) -> tuple[bool, float] | None:
+        """What closing it would cost, None for too much: a call, or a job that is tied to it.
+
+        Else half a message counts more than none, and then when it was last of use.
+        """
+        if not self.made or self.busy or self.ties or self._transport.is_closing():
+            return None
+        return self._reader.unfinished, self.used
+
+    def _fileno(self) -> int:
         return int(self._transport.get_extra_info("socket").fileno())
 
 
 class Listener:
-    """All connections of one listening socket, and who watches them hang up."""
+    """All connections of one listening socket, and the room that there is for them."""
 
     def __init__(
-        self, handler: Handler, report: Report, on_lost: Callable[[Session], None]
+        self,
+        handler: Handler,
+        knows: Knows,
+        report: Report,
+        on_lost: Callable[[Session], None],
     ) -> None:
         self.report = report
+        self.hangups = Hangups()
+        self.room = Room()
         self._handler = handler
+        self._knows = knows
         self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
         self._sessions: dict[Session, asyncio.Task[None]] = {}
-        self._users: Counter[int] = Counter()
-        self._hangups = select.epoll()
-        self._watched: dict[int, Session] = {}
-        self._server: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def start(self, sock: socket.socket) -> None:
+    def start(self, sock: socket.socket) -> None:
         """Begin to accept on a socket that is bound, and may listen already (systemd's)."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._hangups.fileno(), self._hung_up)
-        # From Python 3.13 on, closing would remove the path, which may be systemd's.
-        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        self._server = await loop.create_unix_server(
-            lambda: Session(self), sock=sock, backlog=BACKLOG, **keep
-        )
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.room.fit(soft)
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._socket = sock
+        self._loop.add_reader(sock, self._accept)
 
     def stop_accepting(self) -> None:
         """Take no more connections: they wait in the kernel for the next instance."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._again is not None:
+            self._again.cancel()
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
 
     async def close(self, patience: float) -> None:
         """Close every connection; those that are being answered get `patience` seconds for it."""
@@ -280,66 +329,57 @@ class Listener:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        asyncio.get_running_loop().remove_reader(self._hangups.fileno())
-        self._hangups.close()
+        self.hangups.close()
 
-    def admit(self, session: Session) -> bool:
-        """Take in a connection, making room by closing one that idles. Returns False if full."""
-        uid = session.peer.uid
-        if len(self._sessions) >= MAX_CONNECTIONS and not self._evict(None):
-            self.report(session.peer, f"{MAX_CONNECTIONS} connections are open")
-            return False
-        if self._users[uid] >= MAX_CONNECTIONS_PER_USER and not self._evict(uid):
-            self.report(session.peer, f"the user has {MAX_CONNECTIONS_PER_USER} connections open")
-            return False
-        self._users[uid] += 1
-        session.admitted = True
-        task = asyncio.get_running_loop().create_task(session.serve(self._handler))
+    def lost(self, session: Session, fd: int) -> None:
+        """Note that a connection has ended."""
+        self.hangups.unwatch(fd)
+        self._on_lost(session)
+
+    # Accepting. asyncio's own way takes in the whole backlog before anybody has a turn, and stops
+    # for a second when there is no descriptor.
+
+    def _accept(self) -> None:
+        assert self._socket is not None
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)
+                self._rest()
+                return
+            self._admit(sock)
+
+    def _rest(self) -> None:
+        """Leave those who wait in the kernel alone until there may be a descriptor again."""
+        assert self._socket is not None
+        self._loop.remove_reader(self._socket)
+        self._again = self._loop.call_later(
+            ACCEPT_AGAIN_SEC, self._loop.add_reader, self._socket, self._accept
+        )
+        self.room.make(None, "no descriptor is left for another connection")
+
+    def _admit(self, sock: socket.socket) -> None:
+        """Take in a connection if there is room."""
+        peer = Peer(*credentials(sock))
+        if refusal := self.room.refusal(peer.uid):
+            sock.close()
+            self.report(peer, refusal)
+            return
+        session = Session(self, peer)
+        self.room.enter(session)
+        task = self._loop.create_task(self._serve(session, sock))
         self._sessions[session] = task
         task.add_done_callback(lambda done: self._served(session, done))
-        return True
+
+    async def _serve(self, session: Session, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        await self._loop.connect_accepted_socket(lambda: session, sock)
+        await session.serve(self._handler, self._knows)
 
     def _served(self, session: Session, task: asyncio.Task[None]) -> None:
-        self._sessions.pop(session, None)
+        del self._sessions[session]
+        self.room.leave(session)
         if not task.cancelled() and task.exception() is not None:
             self.report(session.peer, f"an error of hookd's own: {task.exception()!r}")
-
-    def _evict(self, uid: int | None) -> bool:
-        """Close the connection that has idled from the earliest on, of one user or of all."""
-        for session in self._sessions:
-            if session.idle and uid in (None, session.peer.uid):
-                session.abort()
-                del self._sessions[session]
-                return True
-        return False
-
-    def lost(self, session: Session) -> None:
-        """Note that a connection has ended."""
-        self.unwatch_hangup(session)
-        if session.admitted:
-            session.admitted = False
-            self._users[session.peer.uid] -= 1
-            self._on_lost(session)
-
-    def watch_hangup(self, session: Session) -> None:
-        """Hear of a hang-up though nothing is read: asyncio alone would not notice it.
-
-        An empty event mask still reports EPOLLHUP (epoll_ctl(2)): both directions are closed.
-        """
-        if session.hangup_fd is None and (fd := session.fileno()) >= 0:
-            session.hangup_fd = fd
-            self._watched[fd] = session
-            self._hangups.register(fd, 0)
-
-    def unwatch_hangup(self, session: Session) -> None:
-        """Stop watching: reading notices by itself again, or there is nothing left to notice."""
-        fd, session.hangup_fd = session.hangup_fd, None
-        if fd is not None:
-            del self._watched[fd]
-            self._hangups.unregister(fd)
-
-    def _hung_up(self) -> None:
-        for fd, _ in self._hangups.poll(0):
-            session = self._watched[fd]
-            self.unwatch_hangup(session)
-            session.abort()

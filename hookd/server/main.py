@@ -20,12 +20,12 @@ from hookd import __version__, confdir
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
-from hookd.server.listener import MAX_CONNECTIONS
+from hookd.server.room import MAX_CONNECTIONS, SPARE_DESCRIPTORS
 from hookd.server.runnerlink import runner_command
 from hookd.sockets import activated, bind
 
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
-DESCRIPTORS = MAX_CONNECTIONS + 256  # the connections, the database, the link, and some to spare
+DESCRIPTORS = MAX_CONNECTIONS + SPARE_DESCRIPTORS
 SWITCH_SEC = 0.000_05
 """The writer's thread asks for the interpreter after each statement; at Python's default of 5 ms a
 busy event loop would make it wait that long each time."""

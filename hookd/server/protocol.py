@@ -7,6 +7,7 @@ anything else.
 
 from __future__ import annotations
 
+import json
 import re
 from enum import StrEnum
 from importlib import resources
@@ -25,6 +26,9 @@ from hookd.model import HookRun, Job, JobState, Outcome, Phase
 
 MAX_MESSAGE = 1024 * 1024
 """Bytes of one message without its NUL: three fields of 120,000 and attributes fit many times."""
+
+MAX_NESTING = 16
+"""Objects and arrays inside one another: a call needs three, what else is in it is passed over."""
 
 INTERFACES = ("org.varlink.service", "io.hookd.Jobs", "io.hookd.Manager")
 
@@ -271,11 +275,43 @@ def decode_call(message: bytes) -> Call:
     """Return the call in a message. Raises ProtocolError: the connection is to be closed."""
     try:
         call = _call_decoder.decode(message)
+        _check_nesting(message)
+        _names_decoder.decode(message.decode())
     except (ValueError, RecursionError) as e:
         raise ProtocolError(f"not a Varlink call: {e}") from None
     if call.oneway and call.more:
         raise ProtocolError("not a Varlink call: oneway and more exclude each other")
     return call
+
+
+def _check_nesting(message: bytes) -> None:
+    """Raise ValueError where valid JSON is nested deeper than MAX_NESTING."""
+    if message.count(b"{") + message.count(b"[") <= MAX_NESTING:
+        return
+    brackets = _STRING.sub(b"", message).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_NESTING):  # each time, the innermost go
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise ValueError(f"nested deeper than {MAX_NESTING}")
+
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _check_names(members: list[tuple[str, Any]]) -> None:
+    """Raise ValueError where an object has a name twice.
+
+    Of two values one reader would take the first and another the last (RFC 8259, 4): what somebody
+    has looked at on the way must be what is done. msgspec does not see it, so json looks as well.
+    """
+    if len(dict(members)) < len(members):
+        raise ValueError("an object has a name twice")
+
+
+# Numbers are read as their length: of any size, and in no time.
+_names_decoder = json.JSONDecoder(object_pairs_hook=_check_names, parse_int=len, parse_float=len)
 
 
 def decode_parameters(call: Call) -> Parameters:

@@ -20,9 +20,9 @@ class Reports:
         self._journal = journal
         self._last: dict[int, float] = {}
 
-    def denied(self, peer: Peer, method: str) -> None:
+    def denied(self, peer: Peer, what: str) -> None:
         """Say that a peer asked for what it has no right to."""
-        self._say(peer, PEER_DENIED, f"was denied {method[:100]}")
+        self._say(peer, PEER_DENIED, f"was denied {what[:100]}")
 
     def closed(self, peer: Peer, reason: str) -> None:
         """Say that a peer was cut off, and why."""

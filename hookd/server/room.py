@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who has to go where there is no room: for one more connection, for what all of them hold.
+
+Pure: guests are numbers with a cost, and a way to be told. The rule is the same everywhere: who
+takes most gives way, and nobody is kept out by another who has more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+MAX_CONNECTIONS = 1024  # in all: more than a host has backup jobs, and some ten MB of memory
+SPARE_DESCRIPTORS = 256  # for all else: the database, the link, a runner of our own, reloads
+MAX_HELD = 16 * 1024 * 1024  # bytes of all calls and all unread answers together
+
+
+class Guest(Protocol):
+    """A connection."""
+
+    @property
+    def uid(self) -> int:
+        """Whose it is."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that it makes us keep."""
+
+    @property
+    def loss(self) -> tuple[bool, float] | None:
+        """What its end would cost, None for too much; the least goes first."""
+
+    def cut(self, reason: str) -> None:
+        """End it, for a reason that is told."""
+
+
+class Room:
+    """All guests, and what there is for them."""
+
+    def __init__(self) -> None:
+        self._connections = MAX_CONNECTIONS
+        self._guests: set[Guest] = set()
+        self._users: Counter[int] = Counter()
+        self._held = 0  # at most: what has gone since it was counted is still in it
+
+    def fit(self, descriptors: int) -> None:
+        """Take no more connections than a process with so many descriptors can have."""
+        self._connections = min(
+            MAX_CONNECTIONS, max(descriptors - SPARE_DESCRIPTORS, descriptors // 2)
+        )
+
+    def enter(self, guest: Guest) -> None:
+        """Count a connection."""
+        self._guests.add(guest)
+        self._users[guest.uid] += 1
+
+    def leave(self, guest: Guest) -> None:
+        """Count it no longer."""
+        self._guests.remove(guest)
+        self._users -= Counter((guest.uid,))  # which forgets who has none left
+
+    def refusal(self, uid: int) -> str | None:
+        """Return why a user can have no further connection; None where it can, perhaps by now.
+
+        One user never takes the last quarter.
+        """
+        most = self._connections * 3 // 4
+        if self._users[uid] >= most:
+            why = f"the user has {most} connections open"
+            return None if self._evict(uid, why) else why
+        if len(self._guests) >= self._connections:
+            why = f"{self._connections} connections are open"
+            return None if self.make(uid, why) else why
+        return None
+
+    def make(self, uid: int | None, why: str) -> bool:
+        """End a connection of who has most, of those that have more than this user or are it.
+
+        Returns False if none can go.
+        """
+        own = 0 if uid is None else self._users[uid]
+        return any(
+            self._evict(other, why)
+            for other, count in self._users.most_common()
+            if count > own or other == uid
+        )
+
+    def took(self, size: int) -> None:
+        """Note bytes that have come to be held; where all are too many, end who has most.
+
+        What is gone again is not noted: all is counted anew whenever it might be too much, and
+        room is made for a quarter, so that this is rare.
+        """
+        self._held += size
+        if self._held <= MAX_HELD:
+            return
+        held = {guest: guest.held for guest in self._guests}
+        self._held = sum(held.values())
+        for guest in sorted(held, key=held.__getitem__, reverse=True):
+            if self._held <= MAX_HELD * 3 // 4:
+                break
+            guest.cut(f"all connections hold over {MAX_HELD * 3 // 4} bytes, and it has the most")
+            self._held -= held[guest]
+
+    def _evict(self, uid: int, why: str) -> bool:
+        losses = {
+            guest: loss
+            for guest in self._guests
+            if guest.uid == uid and (loss := guest.loss) is not None
+        }
+        if losses:
+            min(losses, key=losses.__getitem__).cut(why)
+        return bool(losses)

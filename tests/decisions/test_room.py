@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who has to go: for one more connection, and when all hold too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from hookd.server.room import MAX_CONNECTIONS, MAX_HELD, SPARE_DESCRIPTORS, Room
+
+USERS_MOST = MAX_CONNECTIONS * 3 // 4
+
+
+@dataclass(eq=False)
+class Visitor:
+    """A connection that remembers why it was cut."""
+
+    uid: int
+    held: int = 0
+    loss: tuple[bool, float] | None = None
+    why: list[str] = field(default_factory=list)
+
+    def cut(self, reason: str) -> None:
+        """Remember it."""
+        self.why.append(reason)
+
+
+@pytest.fixture
+def room() -> Room:
+    """Return an empty room."""
+    return Room()
+
+
+def come(room: Room, uid: int, count: int, loss: tuple[bool, float] | None) -> list[Visitor]:
+    """Let connections in, as long as there is room."""
+    visitors = [Visitor(uid, loss=loss) for _ in range(count)]
+    for visitor in visitors:
+        assert room.refusal(uid) is None
+        room.enter(visitor)
+    return visitors
+
+
+def test_a_user_at_its_limit_and_one_past_it(room: Room) -> None:
+    busy = come(room, 7, USERS_MOST, None)
+    assert room.refusal(7) == f"the user has {USERS_MOST} connections open"
+    assert room.refusal(8) is None
+    room.leave(busy.pop())
+    assert room.refusal(7) is None
+    assert not any(visitor.why for visitor in busy)
+
+
+def test_the_connection_that_is_missed_least_makes_room(room: Room) -> None:
+    come(room, 7, USERS_MOST - 3, None)
+    half, old, new = Visitor(7, 0, (True, 1.0)), Visitor(7, 0, (False, 2.0)), Visitor(7)
+    new.loss = (False, 3.0)
+    for visitor in (new, half, old):
+        room.enter(visitor)
+    for gone in (old, new, half):
+        assert room.refusal(7) is None
+        assert gone.why == [f"the user has {USERS_MOST} connections open"]
+        gone.loss = None
+    assert room.refusal(7) is not None
+
+
+def test_all_places_taken_and_one_past_it(room: Room) -> None:
+    come(room, 7, USERS_MOST, None)
+    others = come(room, 8, MAX_CONNECTIONS - USERS_MOST, None)
+    assert room.refusal(9) == f"{MAX_CONNECTIONS} connections are open"
+    room.leave(others[0])
+    assert room.refusal(9) is None
+
+
+def test_who_has_more_gives_way_and_never_who_has_less(room: Room) -> None:
+    many = come(room, 7, USERS_MOST, (True, 9.0))
+    few = come(room, 8, MAX_CONNECTIONS - USERS_MOST, (False, 1.0))
+    assert room.refusal(9) is None
+    assert sum(map(bool, (v.why for v in many))) == 1
+    for visitor in many:
+        visitor.loss = None  # all at work
+    assert room.refusal(7) == f"the user has {USERS_MOST} connections open"
+    assert not any(visitor.why for visitor in few)
+    assert room.refusal(9) is None
+    assert sum(map(bool, (v.why for v in few))) == 1
+
+
+def test_few_descriptors_are_few_connections() -> None:
+    for descriptors, most in (
+        (MAX_CONNECTIONS + SPARE_DESCRIPTORS, MAX_CONNECTIONS),
+        (10**6, MAX_CONNECTIONS),
+        (SPARE_DESCRIPTORS + 300, 300),
+        (100, 50),
+    ):
+        room = Room()
+        room.fit(descriptors)
+        for uid in range(most):
+            assert room.refusal(uid) is None
+            room.enter(Visitor(uid))
+        assert room.refusal(most) == f"{most} connections are open"
+
+
+def test_what_all_hold_together_at_its_limit_and_past_it(room: Room) -> None:
+    small, large, larger = Visitor(1, 1000), Visitor(2, MAX_HELD // 2), Visitor(3, MAX_HELD // 2)
+    larger.held -= 1000
+    for visitor in (small, large, larger):
+        room.enter(visitor)
+        room.took(visitor.held)
+    assert not any(visitor.why for visitor in (small, large, larger))
+    small.held += 1
+    room.took(1)
+    assert [bool(visitor.why) for visitor in (small, large, larger)] == [False, True, False]
+
+
+def test_what_has_gone_again_is_not_held(room: Room) -> None:
+    visitor = Visitor(1)
+    room.enter(visitor)
+    for _ in range(100):
+        room.took(MAX_HELD)
+    assert not visitor.why
