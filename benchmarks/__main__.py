@@ -48,6 +48,7 @@ def main() -> None:
                 traceback.print_exc()
                 notes.append(f"- {row}: FAILED")
             progress(f"{row}: {time.monotonic() - began:.0f} s")
+    about += f"\n- load at the end {os.getloadavg()[0]:.1f}, most of it our own"
     print(table.aligned(lines))
     if notes:
         print("\n".join(notes))

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -52,33 +53,50 @@ class Marks:
         os.close(self._fd)
 
 
+class Delays:
+    """Measures round after round and keeps every delay, for the percentiles."""
+
+    def __init__(self, measure: Callable[[], list[float]]) -> None:
+        self._measure = measure
+        self._rounds: list[list[float]] = []
+
+    def __call__(self) -> float:
+        """Measure one round; return its median."""
+        self._rounds.append(sorted(self._measure()))
+        return statistics.median(self._rounds[-1])
+
+    def percentile(self, percent: int) -> Series:
+        """Return a percentile of each round."""
+        return Series(tuple(each[len(each) * percent // 100] for each in self._rounds), "ms")
+
+
 def measure(bench: Bench) -> list[Line]:
     """Return the lines of the row."""
     program = bench.build("first")
     marks = Marks(bench.directory("marks"))
     command = f"{program} {marks.path} $CLIENT_BUILD_NO"
-    figures: dict[tuple[str, str], list[list[float]]] = {}
+    lines = []
     with hookd(bench, {"first": hook(command, "nightly")}) as daemon:
         talk = Varlink(daemon.socket, wait=False, ends=False)
         for pace, interval in PACES.items():
             count = int((2 if bench.quick else 5) / interval)
-            ours: list[list[float]] = figures.setdefault((pace, "hookd"), [])
-            bare: list[list[float]] = figures.setdefault((pace, "bare"), [])
-            bench.interleaved(
-                {
-                    f"{pace}, hookd": partial(_kept, ours, _hookd, talk, marks, count, interval),
-                    f"{pace}, bare": partial(_kept, bare, _bare, program, marks, count, interval),
-                },
-                "ms",
-            )
+            ours = Delays(partial(_hookd, talk, marks, count, interval))
+            bare = Delays(partial(_bare, program, marks, count, interval))
+            bench.interleaved({f"{pace}, hookd": ours, f"{pace}, bare": bare}, "ms")
+            lines += _lines(pace, ours, bare)
     marks.close()
-    return [line for pace in PACES for line in _lines(figures, pace)]
+    return lines
 
 
-def _kept(kept: list[list[float]], way, *arguments: object) -> float:  # type: ignore[no-untyped-def]
-    """Measure one round, keep all of it, return its median."""
-    kept.append(way(*arguments))
-    return statistics.median(kept[-1])
+def _lines(pace: str, ours: Delays, bare: Delays) -> list[Line]:
+    what = f"send to first instruction, {pace}"
+    p99_bar = None if pace == "idle" else at_most(5)
+    return [
+        Line(
+            f"{what}, median", ours.percentile(50), "posix_spawn", bare.percentile(50), at_most(2)
+        ),
+        Line(f"{what}, p99", ours.percentile(99), "posix_spawn", bare.percentile(99), p99_bar),
+    ]
 
 
 def _hookd(talk: Varlink, marks: Marks, count: int, interval: float) -> list[float]:
@@ -111,20 +129,3 @@ def _bare(program: Path, marks: Marks, count: int, interval: float) -> list[floa
     ran = marks.take(count)
     sent = [int(word) for word in done.stdout.split()]
     return [(ran[number] - sent[number]) / 1e6 for number in range(count)]
-
-
-def _lines(figures: dict[tuple[str, str], list[list[float]]], pace: str) -> list[Line]:
-    lines = []
-    for name, percent in (("median", 50), ("99th percentile", 99)):
-        ours, bare = (
-            Series(tuple(_percentile(each, percent) for each in figures[pace, who]), "ms")
-            for who in ("hookd", "bare")
-        )
-        bar = at_most(2) if percent == 50 else at_most(5) if pace != "idle" else None
-        what = f"send to first instruction, {pace}, {name}"
-        lines.append(Line(what, ours, "posix_spawn", bare, bar))
-    return lines
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) * percent // 100, len(values) - 1)]
