@@ -2,9 +2,10 @@
 # Each target is an entry that also works without make; `make help` lists them.
 
 ROUNDS ?= 50
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test test-all test-system hostile crash bench exposure lint deb rpm clean
+.PHONY: help setup demo tour test test-all test-system hostile crash fuzz bench exposure lint deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +33,9 @@ hostile: ## run the gallery of harmful hooks
 
 crash: ## kill hookd ROUNDS times at random moments and check the books
 	@ROUNDS=$(ROUNDS) tests/run -m crash
+
+fuzz: ## look SECONDS long for bytes that break an invariant, for each of them
+	@SECONDS=$(SECONDS) tests/run -m fuzz
 
 bench: ## measure hookd beside its peers
 	@benchmarks/run
