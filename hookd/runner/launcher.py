@@ -41,6 +41,7 @@ and CLOCK_MONOTONIC in ns, CPU of all that was reaped in us, the largest process
 NO_DIRECTORY, NOT_SPAWNED, STARTED, ENDED, EMPTY = range(5)
 MAX_INLINE = 65536  # bytes; a packet larger than the socket's buffer could never be sent
 MAX_FDS = 4
+GATHER_MSEC = 5  # how long the word that a run has started may wait for the word that it has ended
 
 # prctl(2) and Landlock, which the standard library has no names for
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 36, 38
@@ -108,7 +109,11 @@ class Launcher:
         self.wake = wake
         self.cpu = 0
         self.peak = 0
+        self.unsent = b""
         self.attributes = spawn_attributes()
+        self.poll = select.poll()
+        self.poll.register(sock, select.POLLIN)
+        self.poll.register(wake, select.POLLIN)
 
     def serve(self) -> None:
         """Take orders until the runner is gone."""
@@ -120,10 +125,20 @@ class Launcher:
                 return
 
     def report(self, kind: int, pid: int = 0, status: int = 0, left: bool = False) -> None:
-        """Tell the runner; a runner that is gone is noticed elsewhere."""
+        """Tell the runner, in one packet with what was not told yet."""
+        self.note(kind, pid, status, left)
+        self.send()
+
+    def note(self, kind: int, pid: int = 0, status: int = 0, left: bool = False) -> None:
+        """Put down what the runner is to be told, and when it was."""
         now, clock = time.time_ns(), time.monotonic_ns()
+        self.unsent += REPORT.pack(kind, left, pid, status, now, clock, self.cpu, self.peak)
+
+    def send(self) -> None:
+        """Tell the runner what it was not told yet; one that is gone is noticed elsewhere."""
+        unsent, self.unsent = self.unsent, b""
         with contextlib.suppress(OSError):
-            self.sock.send(REPORT.pack(kind, left, pid, status, now, clock, self.cpu, self.peak))
+            self.sock.send(unsent)
 
     def spawn(self, order: bytes, fds: list[int]) -> int:
         """Start what the order says; return the PID, 0 where that failed."""
@@ -159,17 +174,21 @@ class Launcher:
         if error:
             self.report(NOT_SPAWNED, status=error)
             return 0
-        self.report(STARTED, pid.value)
+        self.note(STARTED, pid.value)
         return pid.value
 
     def attend(self, main: int) -> bool:
-        """Reap until nothing of the run is left; False when the runner died meanwhile."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        poll.register(self.wake, select.POLLIN)
+        """Reap until nothing of the run is left; False when the runner died meanwhile.
+
+        The start of a run that is over at once is told together with its end: half the packets,
+        and half the wakeups of the runner.
+        """
         ended = False
         while True:
-            ready = dict(poll.poll())
+            ready = dict(self.poll.poll(GATHER_MSEC if self.unsent else None))
+            if not ready:
+                self.send()
+                continue
             if self.sock.fileno() in ready:
                 return False  # nothing is ordered during a run: this is the end of the runner
             os.read(self.wake, 4096)

@@ -88,7 +88,7 @@ class Output:
     def read(self) -> None:
         """Read from now on whenever there is something."""
         for stream in self._streams:
-            self._loop.add_reader(stream.fd, self._readable, stream)
+            self._watch(stream)
 
     def finish(self) -> None:
         """Take what lies in the pipes and close them, whoever else still holds them open."""
@@ -123,7 +123,7 @@ class Output:
 
     def _close(self, stream: _Stream) -> None:
         if stream.fd >= 0:
-            self._loop.remove_reader(stream.fd)
+            self._unwatch(stream)
             os.close(stream.fd)
             stream.fd = -1
 
@@ -135,16 +135,22 @@ class Output:
         self._latest = stream
         if room <= 0:
             stream.widen()
-            self._loop.remove_reader(stream.fd)
-            self._loop.call_later(PAUSE, self._resume, stream)
+            self._unwatch(stream)
+            self._loop.call_later(PAUSE, self._watch, stream)
         else:
             stream.kept += data[:room]
             if not self._pumping:
                 self._pump()
 
-    def _resume(self, stream: _Stream) -> None:
+    def _watch(self, stream: _Stream) -> None:
         if stream.fd >= 0:
             self._loop.add_reader(stream.fd, self._readable, stream)
+            stream.watched = True
+
+    def _unwatch(self, stream: _Stream) -> None:
+        if stream.watched:
+            self._loop.remove_reader(stream.fd)
+            stream.watched = False
 
     def _pump(self) -> None:
         """Pass some lines on; go on in the next turn of the loop where there are more."""
@@ -172,7 +178,7 @@ class Output:
 class _Stream:
     """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
 
-    __slots__ = ("chunk", "fd", "kept", "name", "tail")
+    __slots__ = ("chunk", "fd", "kept", "name", "tail", "watched")
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
@@ -180,6 +186,7 @@ class _Stream:
         self.kept = bytearray()
         self.tail = b""
         self.chunk = CHUNK
+        self.watched = False
 
     def widen(self) -> None:
         """Read what is only counted in large pieces, so that a flood costs the loop few turns."""

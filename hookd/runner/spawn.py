@@ -111,15 +111,15 @@ class Launcher:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(program.REPORT.size)
+            data = self._sock.recv(2 * program.REPORT.size)
         except BlockingIOError:
             return
         except ConnectionResetError:
             data = b""
-        if len(data) == program.REPORT.size:
-            kind, left, *numbers = program.REPORT.unpack(data)
-            if self.listener is not None:
-                self.listener(Report(kind, bool(left), *numbers))
+        if data and len(data) % program.REPORT.size == 0:
+            for kind, left, *numbers in program.REPORT.iter_unpack(data):
+                if self.listener is not None:
+                    self.listener(Report(kind, bool(left), *numbers))
             return
         # A dying process closes its files before its children are given to another parent; the
         # pidfd tells when that is done.

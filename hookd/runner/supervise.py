@@ -162,7 +162,7 @@ class Supervisor:
 
     def _has_started(self, report: Report) -> None:
         self.course.first = report
-        self._output.read()
+        self._loop.call_soon(self._output.read)  # a run that is over by then is read at its end
         self._tools.journal.send(
             records.RUN_STARTED, {"OBJECT_PID": report.pid}, context=self._context
         )
