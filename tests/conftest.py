@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,13 @@ from tests.support.runner_unit import RunnerUnit
 
 
 def pytest_configure() -> None:
-    """Let nothing that tests write be open to a group, whatever the umask of who runs them."""
+    """Undo what who runs the tests hands down: a wide umask, and an ignored SIGINT.
+
+    A shell without job control lets what it puts into the background ignore SIGINT, and programs
+    started from there inherit that.
+    """
     os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ def test_end_hooks_wait_for_the_start_hooks_of_their_job_alone(daemon: Daemon) -
     noting(daemon, "note", 'phases = ["end"]\n')
     daemon.start()
     with Wire(daemon.socket) as wire:
-        for profile in ("one", "two"):
-            wire.end(job_id=wire.start(profile=profile)["job_id"])
+        wire.end(job_id=wire.start(profile="one")["job_id"])
+        running(daemon)
+        wire.end(job_id=wire.start(profile="two")["job_id"])
         ended(wire, 2, runs=1)
         assert [run["state"] for run in wire.job(1)["hooks"]] == ["running", "waiting"]
         let_go(daemon, "slow")
