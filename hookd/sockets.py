@@ -10,6 +10,8 @@ import socket
 import struct
 from pathlib import Path
 
+from hookd import trust
+
 BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
 
 _UCRED = struct.Struct("iII")  # struct ucred, unix(7)
@@ -22,8 +24,15 @@ def bind(path: Path, mode: int, gid: int = -1) -> socket.socket:
 
     It listens at once, so that who finds the path is not refused while we get ready. Until it has
     its owner and mode, the umask of both processes, 077, keeps others away. Raises OSError where
-    another program answers there or the directory cannot be written.
+    another program answers there, the directory cannot be written, or somebody else could put a
+    socket of theirs in its place, or something else than a socket stands there.
     """
+    try:
+        trust.check(path.parent)
+    except trust.PathError as e:
+        raise OSError(errno.EPERM, f"its directory: {e}", str(path)) from None
+    if path.is_symlink() or (path.exists() and not path.is_socket()):
+        raise OSError(errno.EEXIST, "something else than a socket is there", str(path))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         if _answers(path):

@@ -51,15 +51,21 @@ class Invocation:
         everything = {**plan.environment, **told, **own, **hook.run.environment}
         self.argv = [arg.encode() for arg in hook.command.expand(event)]
         self.env = [f"{name}={value}".encode() for name, value in everything.items()]
-        for text in (*self.argv, *self.env):
-            if len(text) > template.MAX_WORD:
-                raise SpawnError(
-                    f"an argument or variable of {len(text)} bytes is too long: it begins with "
-                    f"{text[:40].decode(errors='replace')!r}; the kernel takes {template.MAX_WORD}"
-                )
+        for number, text in enumerate(self.argv):
+            _check_length(f"argument {number}", text)
+        for text in self.env:  # whose value may be a secret
+            _check_length(f"variable {text.partition(b'=')[0].decode()}", text)
         fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in EVENT_VARIABLES}, **own}
         self.fields = Context(fields)
         self.line_fields = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
+
+
+def _check_length(what: str, text: bytes) -> None:
+    """Raise SpawnError for what execve(2) would not take."""
+    if len(text) > template.MAX_WORD:
+        raise SpawnError(
+            f"{what} is too long: {len(text)} bytes; the kernel takes {template.MAX_WORD}"
+        )
 
 
 def stdin(plan: Plan, start: Start) -> int:

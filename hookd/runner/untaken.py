@@ -11,17 +11,24 @@ from pathlib import Path
 
 import msgspec
 
+from hookd import trust
 from hookd.model import Receipt
 
 _decoder = msgspec.msgpack.Decoder(dict[int, Receipt])
 
 
 def load(file: Path) -> dict[int, Receipt]:
-    """Return what the last runner left, by run_id. Raises OSError; ValueError for another file."""
+    """Return what the last runner left, by run_id.
+
+    Raises OSError; ValueError for another file, or one that others could have written.
+    """
     try:
+        trust.check(file)
         return _decoder.decode(file.read_bytes())
-    except FileNotFoundError:
+    except trust.Missing:
         return {}
+    except trust.PathError as e:
+        raise ValueError(f"found {e}") from None
 
 
 def save(file: Path, results: dict[int, Receipt]) -> None:

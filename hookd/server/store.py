@@ -270,6 +270,11 @@ class Store:
             return
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
             raise WrongDatabase(f"the database {self.path} is not a file of hookd's own")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise WrongDatabase(
+                f"the database {self.path} has mode {stat.S_IMODE(status.st_mode):04o}: others "
+                "could have written to it"
+            )
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             raise WrongDatabase(
                 "the database was replaced while hookd was using it: restart hookd to use this one"

@@ -64,6 +64,21 @@ async def test_a_directory_or_file_of_another_owner(directory: Path) -> None:
         assert await store.start() == 2
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+@asynchronous
+async def test_a_database_that_others_may_write_to(directory: Path, mode: int) -> None:
+    async with shelf(directory) as store:
+        assert await store.start() == 1
+    (directory / DATABASE).chmod(mode)
+    async with shelf(directory) as store:
+        assert await store.fault() == (
+            f"the database {directory / DATABASE} has mode {mode:04o}: others could have written "
+            "to it"
+        )
+        (directory / DATABASE).chmod(0o600)
+        assert await store.start() == 2
+
+
 @pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
 @asynchronous
 async def test_a_database_that_is_no_file(directory: Path, kind: str) -> None:

@@ -147,6 +147,28 @@ def test_a_dead_runners_socket_is_replaced_and_a_live_ones_not(scratch: Path) ->
     bind(path, 0o600).close()
 
 
+def test_a_socket_is_bound_where_nobody_else_can_put_one_in_its_place(scratch: Path) -> None:
+    path = scratch / "runner.sock"
+    scratch.chmod(0o777)
+    with pytest.raises(OSError, match=r"its directory: .* is writable by everybody"):
+        bind(path, 0o600)
+    scratch.chmod(0o1777)
+    bind(path, 0o600).close()
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_only_a_socket_is_replaced(scratch: Path, kind: str) -> None:
+    path = scratch / "runner.sock"
+    {
+        "file": path.touch,
+        "directory": path.mkdir,
+        "link": lambda: path.symlink_to("elsewhere"),
+    }[kind]()
+    with pytest.raises(OSError, match="something else than a socket is there"):
+        bind(path, 0o600)
+    assert path.is_symlink() or path.exists()
+
+
 def test_it_is_out_of_reach_of_its_own_user(scratch: Path) -> None:
     with Runner(scratch, "nobody" if os.geteuid() == 0 else None) as runner:
         (nursery,) = psutil.Process(runner.process.pid).children()

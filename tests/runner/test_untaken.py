@@ -29,6 +29,14 @@ def test_nothing_to_keep_leaves_no_file(tmp_path: Path) -> None:
     assert untaken.load(file) == {}
 
 
+def test_a_file_that_others_could_have_written_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "untaken"
+    untaken.save(file, {3: RECEIPT})
+    file.chmod(0o606)
+    with pytest.raises(ValueError, match="writable by everybody"):
+        untaken.load(file)
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x81\x03\x01", b"{}"])
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "untaken"
