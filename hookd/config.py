@@ -7,7 +7,6 @@ Reading the files is `hookd.confdir`'s work, looking at the programs that hooks 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 import tomllib
@@ -242,6 +241,8 @@ class _Table:
         """Refuse every key that is none of these."""
         for key in self.content:
             if key not in keys:
+                import difflib  # for errors alone: daemons do without
+
                 near = difflib.get_close_matches(key, keys, 1)
                 hint = f" (did you mean {near[0]}?)" if near else ""
                 self.error(key, f"found an unknown key{hint}; allowed: {' '.join(keys)}")

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from hookd import lean
+
+# isort: split
 import argparse
 import asyncio
 import contextlib
@@ -79,6 +82,7 @@ class Service:
             serving = self._loop.create_task(self._serve_one())
         self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
         self._notify("READY=1")
+        lean.settle()
         self._tick()
         await self._stop.wait()
         await self._shut_down(orphaned=serving.done())

@@ -10,7 +10,8 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from hookd.config import Config
 from hookd.errors import ShuttingDown
@@ -19,8 +20,7 @@ from hookd.model import HookRun, Job, Phase, Receipt, RunState
 from hookd.server.schedule import Ticket, hook_ticket
 
 
-@dataclass(slots=True, eq=False)
-class LiveRun:
+class LiveRun(msgspec.Struct, eq=False):
     """A run that has not ended: what the outside sees, the schedule's ticket, the event.
 
     `runner` is the instance it has been sent to; None before that. `cancelled`: why it is to end,
@@ -35,8 +35,7 @@ class LiveRun:
     ending: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class LiveEvent:
+class LiveEvent(msgspec.Struct, eq=False):
     """One event of a job until its last run has ended.
 
     `refusal` is a gate's reason. `abandoned`: hookd stops, and nobody may wait any more.
@@ -45,12 +44,12 @@ class LiveEvent:
     job: int
     job_id: int
     phase: Phase
-    runs: dict[int, HookRun] = field(default_factory=dict)
-    open: set[int] = field(default_factory=set)
-    gates: set[int] = field(default_factory=set)
+    runs: dict[int, HookRun] = {}
+    open: set[int] = set()
+    gates: set[int] = set()
     refusal: str | None = None
     abandoned: bool = False
-    _followers: set[Follower] = field(default_factory=set)
+    _followers: set[Follower] = set()
 
     @property
     def decided(self) -> bool:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from hookd import lean
+
+# isort: split
 import argparse
 import asyncio
 import contextlib
@@ -103,6 +106,7 @@ async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
         )
         if starting.done():
             starting.result()
+            lean.settle()
             await _until_stopped(daemon, stop, reload)
         else:
             starting.cancel()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from enum import StrEnum
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -29,6 +28,12 @@ MAX_MESSAGE = 1024 * 1024
 
 MAX_NESTING = 16
 """Objects and arrays inside one another: a call needs three, what else is in it is passed over."""
+
+MAX_PARTS = 1000
+"""Members of objects and elements of arrays, all together: 100 attributes and the rest are 150."""
+
+SHORT = 16 * 1024
+"""Bytes of a message in which so many parts cost nobody time that they are not counted."""
 
 INTERFACES = ("org.varlink.service", "io.hookd.Jobs", "io.hookd.Manager")
 
@@ -275,7 +280,7 @@ def decode_call(message: bytes) -> Call:
     """Return the call in a message. Raises ProtocolError: the connection is to be closed."""
     try:
         call = _call_decoder.decode(message)
-        _check_nesting(message)
+        _check_shape(message)
         _names_decoder.decode(message.decode())
     except (ValueError, RecursionError) as e:
         raise ProtocolError(f"not a Varlink call: {e}") from None
@@ -284,11 +289,16 @@ def decode_call(message: bytes) -> Call:
     return call
 
 
-def _check_nesting(message: bytes) -> None:
-    """Raise ValueError where valid JSON is nested deeper than MAX_NESTING."""
-    if message.count(b"{") + message.count(b"[") <= MAX_NESTING:
+def _check_shape(message: bytes) -> None:
+    """Raise ValueError where valid JSON has too many parts, or is nested too deep."""
+    if len(message) <= SHORT and message.count(b"{") + message.count(b"[") <= MAX_NESTING:
         return
-    brackets = _STRING.sub(b"", message).translate(_BRACKETS, _NO_BRACKETS)
+    # Of each string's two quotes at least the first is counted; a part is two strings at most.
+    quotes = message.count(b'"') - message.count(b'\\"')
+    rest = _STRING.sub(b"", message) if quotes <= 4 * MAX_PARTS + 2 else b"," * (MAX_PARTS + 1)
+    if len(message) > SHORT and sum(map(rest.count, (b",", b"[", b"{"))) > MAX_PARTS:
+        raise ValueError(f"it has more than {MAX_PARTS} parts")
+    brackets = rest.translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(MAX_NESTING):  # each time, the innermost go
         brackets = brackets.replace(b"[]", b"")
     if brackets:
@@ -399,4 +409,6 @@ def description(interface: str) -> str:
     """
     if interface not in INTERFACES:
         raise InterfaceNotFound(interface)
+    from importlib import resources  # brings tempfile, shutil and three archivers: not at a start
+
     return resources.files("hookd").joinpath("interfaces", f"{interface}.varlink").read_text()

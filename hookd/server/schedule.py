@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from hookd.config import Config, Hook
 from hookd.model import Phase, Result
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False, kw_only=True):
     """One run that has not ended, as the schedule sees it.
 
     `job` is the job's key in the books, `key` what makes runs of one hook rivals, `due` a moment
@@ -38,8 +38,7 @@ class Ticket:
     dropped: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """A decision: this run ends without having been started."""
 
     ticket: Ticket
@@ -47,8 +46,7 @@ class Drop:
     reason: str
 
 
-@dataclass(slots=True, frozen=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """A decision: this run, which has been started, is to be cancelled."""
 
     ticket: Ticket
@@ -58,14 +56,13 @@ class Stop:
 Decision = Drop | Stop
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(msgspec.Struct):
     """What a job's runs wait for: how many gates and start runs have not ended."""
 
     gates: int = 0
     starts: int = 0
-    tickets: dict[int, Ticket] = field(default_factory=dict)
-    held: list[Ticket] = field(default_factory=list)
+    tickets: dict[int, Ticket] = {}
+    held: list[Ticket] = []
 
     def holds(self, ticket: Ticket) -> bool:
         if ticket.phase is Phase.END:
@@ -73,13 +70,12 @@ class _Job:
         return self.gates > 0 and not ticket.gate
 
 
-@dataclass(slots=True)
-class _Lane:
+class _Lane(msgspec.Struct):
     """One hook's runs that could start, oldest first, and how many it has running."""
 
     running: int = 0
     waiting: int = 0
-    ready: list[tuple[int, Ticket]] = field(default_factory=list)
+    ready: list[tuple[int, Ticket]] = []
 
     def push(self, ticket: Ticket) -> None:
         if not ticket.ready:

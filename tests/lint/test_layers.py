@@ -14,6 +14,7 @@ TREE = Path(__file__).parents[2]
 
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
+    "memory": ("lean",),
     "trust": ("trust",),
     "files": ("confdir",),
     "journal": ("journal",),
@@ -46,6 +47,7 @@ LAYERS = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
+    "memory": set(),
     "trust": set(),
     "files": {"vocabulary", "trust"},
     "journal": {"vocabulary"},
@@ -56,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"vocabulary"},
     "audit": {"vocabulary", "files", "owner", "runner"},
     "owner": {
+        "memory",
         "vocabulary",
         "files",
         "journal",
@@ -66,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "owner",
         "audit",
     },
-    "runner": {"vocabulary", "trust", "files", "journal", "sockets", "runner"},
+    "runner": {"memory", "vocabulary", "trust", "files", "journal", "sockets", "runner"},
     "cli": {"vocabulary", "files", "client", "cli", "audit"},
 }
 
