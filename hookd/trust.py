@@ -70,7 +70,10 @@ def resolve(path: str, trusted: frozenset[int]) -> tuple[str, os.stat_result]:
             links += 1
             if links > MAX_LINKS:
                 raise PathError(f"{path} has too many symbolic links, or a ring of them")
-            target = os.readlink(entry)
+            try:
+                target = os.readlink(entry)
+            except OSError as e:  # root has changed it meanwhile
+                raise PathError(f"{entry} cannot be looked at: {e.strerror}") from None
             if target.startswith("/"):
                 at, info = "", os.lstat("/")
                 above.clear()

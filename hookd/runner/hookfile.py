@@ -110,6 +110,8 @@ def _first_line(path: str, head: bytes) -> str:
             f"{path} has a #! line that ends in CRLF, as Windows editors write it; "
             "convert the file to Unix line ends"
         )
+    if b"\0" in line:
+        raise PathError(f"{path} has a #! line with a NUL in it")
     words = line.split(None, 1)
     if not words:
         raise PathError(f"{path} has a #! line without an interpreter")

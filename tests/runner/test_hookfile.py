@@ -85,6 +85,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda p: script(p, "#!/etc\n"),
         "{p} has the interpreter /etc, a directory",
     ),
+    "NUL in the first line": (
+        lambda p: script(p, "#!/bin/\0sh\n"),
+        "{p} has a #! line with a NUL in it",
+    ),
     "interpreter by a relative path": (
         lambda p: script(p, "#!bin/sh\n"),
         "{p} has the interpreter bin/sh, a relative path",
