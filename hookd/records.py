@@ -125,7 +125,8 @@ JOB_REFUSED = _kind(
 )  # fmt: skip
 RUN_INTERRUPTED = _kind(
     "run-interrupted", "96578a46ecab444885598c7e83f7b2ae", WARNING, _RUN + ": interrupted{detail}",
-    "The runner ended while this hook ran, so its run was cut short and its result is not known. "
+    "The runner ended while this hook ran, so its run was cut short and its result is not known; "
+    "or the database is an older copy of what it was, and its runs are not those of the runner. "
     'With on_crash = "rerun" it is run again as the next attempt.',
 )  # fmt: skip
 RUN_NOT_STARTED = _kind(

@@ -26,6 +26,7 @@ from hookd.model import (
     Phase,
 )
 from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, StartRequest
+from hookd.server.lifecycle import JOB_STATES, JobChange
 from hookd.server.rows import JOBS, JobRow, age_of, job_row, job_row_of
 from hookd.server.runbooks import RunBooks
 
@@ -92,7 +93,8 @@ class Books:
         if known is not None:
             return self._booked(known, Phase.END)
         row = self._find(request)
-        if row.state != JobState.RUNNING:
+        state = JOB_STATES[JobState(row.state)].get(JobChange.END)
+        if state is None:
             raise JobAlreadyEnded(row.job_id, row.outcome)
         event = msgspec.structs.replace(
             row.event(Phase.START),
@@ -106,11 +108,11 @@ class Books:
         runs = plan(event)
         self.runs.claim(len(runs), room)
         self._execute(
-            "UPDATE jobs SET state = 'ended', file_count = ?, byte_count = ?, outcome = ?,"
+            "UPDATE jobs SET state = ?, file_count = ?, byte_count = ?, outcome = ?,"
             " message = ?, end_request_id = ?, ended_usec = ?, duration_usec = ? WHERE key = ?",
             (
-                request.file_count, request.byte_count, request.outcome.value, request.message,
-                request.request_id, now.usec, event.duration_usec, row.key,
+                state, request.file_count, request.byte_count, request.outcome.value,
+                request.message, request.request_id, now.usec, event.duration_usec, row.key,
             ),
         )  # fmt: skip
         self._event(row.key, Phase.END, request.request_id, digest, now)

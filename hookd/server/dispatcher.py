@@ -19,8 +19,9 @@ from hookd.model import HookRun, Phase, Receipt, Result
 from hookd.records import BOOKS_RESTORED
 from hookd.server.ends import Ends
 from hookd.server.entries import Booked, Finish, Finished, HookState, Now, OpenRun
-from hookd.server.lifecycle import Knowledge, Recovery, Stored, recover
+from hookd.server.lifecycle import Knowledge, Recovery, Stored
 from hookd.server.live import LiveEvent, LiveRun, Roster
+from hookd.server.meeting import ANOTHER, newest, recovery, settle
 from hookd.server.quarantine import Quarantine
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Decision, Drop, Schedule, Ticket
@@ -136,25 +137,21 @@ class Dispatcher:
     def welcome(self, welcome: Welcome) -> None:
         """Settle the books with the runner that has just said who it is."""
         self.instance = welcome.instance
-        started = {run.run_id: run.started_usec for run in welcome.running}
+        # Books of an older copy would give numbers again that the runner has used since.
+        used = newest(welcome)
+        self._store.submit(lambda books: books.runs.skip(used), lambda _: None)
         self._take_results(welcome.ended)
-        never_arrived, interrupted = [], []
-        for live in self.roster.all():
-            if live.runner is None or live.ending:
-                continue
-            run_id = live.run.run_id
-            knowledge = Knowledge.RUNNING if run_id in started else Knowledge.UNKNOWN
-            todo = recover(Stored.HANDED, live.runner == welcome.instance, knowledge)
-            if todo is Recovery.ATTACH:
-                self.roster.started(run_id, started[run_id])
-                if live.cancelled is not None:  # it may not have heard that
-                    self._link.send(Cancel(run_id, live.cancelled))
-            elif todo is Recovery.HAND_OVER_AGAIN:
-                never_arrived.append(live)
-            else:
-                interrupted.append(self._ends.interrupted(live))
-        self._ends.save(interrupted)
-        self._take_back(never_arrived)
+        met = settle(self.roster, welcome)
+        started = {run.run_id: run.started_usec for run in welcome.running}
+        for live in met.attached:
+            self.roster.started(live.run.run_id, started[live.run.run_id])
+            if live.cancelled is not None:  # it may not have heard that
+                self._link.send(Cancel(live.run.run_id, live.cancelled))
+        if met.nobodys:
+            detail = f"the runner has runs that are in no book, and go on: {met.nobodys}"
+            self._journal.send(BOOKS_RESTORED, detail=detail)
+        self._ends.save([self._ends.interrupted(live, why) for live, why in met.interrupted])
+        self._take_back(met.never_arrived)
 
     def messages(self, messages: Iterable[Message]) -> None:
         """Act on what the runner says of runs."""
@@ -263,12 +260,18 @@ class Dispatcher:
         settled, finishes, refused = [], [], []
         for message in ended:
             live = self.roster.get(message.run_id)
-            if live is None:  # on disk before, and the runner was not told in time
+            todo = recovery(live, self.instance, Knowledge.FINISHED)
+            if live is None or todo is Recovery.NOTHING:
                 settled.append(message.run_id)
             elif _not_taken(message.receipt):
                 settled.append(message.run_id)
                 refused.append(live)
-            elif not live.ending:
+            elif live.ending:
+                continue
+            elif todo is Recovery.INTERRUPT:
+                settled.append(message.run_id)
+                finishes.append(self._ends.interrupted(live, ANOTHER))
+            else:
                 finishes.append(self._ends.decide(live, message.receipt))
         if settled:
             self._link.send(Settled(settled))

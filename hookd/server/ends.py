@@ -76,14 +76,11 @@ class Ends:
         self._say(RUN_NOT_STARTED, live, result, f"{result}: {reason}")
         return self.decide(live, receipt)
 
-    def interrupted(self, live: LiveRun) -> Finish:
-        """Decide what it means that the runner's own end has cut a run short."""
-        receipt = Receipt(
-            result=Result.INTERRUPTED,
-            reason="the runner ended while it ran",
-            ended_usec=self._now().usec,
-        )
-        self._say(RUN_INTERRUPTED, live, receipt.result)
+    def interrupted(self, live: LiveRun, reason: str) -> Finish:
+        """Decide what it means that nobody will know how a run has ended."""
+        receipt = Receipt(result=Result.INTERRUPTED, reason=reason, ended_usec=self._now().usec)
+        self._say(RUN_INTERRUPTED, live, receipt.result, f": {reason}")
+        live.ticket.dropped = True  # where it waits, it must not start any more
         return self.decide(live, receipt)
 
     def save(self, finishes: list[Finish]) -> None:

@@ -9,9 +9,10 @@ instance of the runner, and from that moment it is never given to another. To th
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from hookd.config import Hook
-from hookd.model import FAILURES, Receipt, Result
+from hookd.model import FAILURES, JobState, Receipt, Result
 
 
 class Stored(StrEnum):
@@ -22,26 +23,12 @@ class Stored(StrEnum):
     ENDED = "ended"
 
 
-RUN_TRANSITIONS: dict[tuple[Stored, str], Stored] = {
-    # state, what happens           -> state
-    (Stored.WAITING, "hand over"): Stored.HANDED,
-    (Stored.HANDED, "take back"): Stored.WAITING,  # it never came to the runner
-    (Stored.WAITING, "drop"): Stored.ENDED,  # skipped, replaced, cancelled: never started
-    (Stored.HANDED, "result"): Stored.ENDED,
-    (Stored.HANDED, "interrupt"): Stored.ENDED,
-}
-"""Every step a run can take. Anything else changes nothing: an ended run stays as it is."""
+class Change(StrEnum):
+    """What can happen to a run on disk."""
 
-
-class Recovery(StrEnum):
-    """What is done with a run that is found when server and runner meet."""
-
-    QUEUE = "queue"
-    ATTACH = "attach"
-    TAKE_OVER = "take over"
-    HAND_OVER_AGAIN = "hand over again"
-    INTERRUPT = "interrupt"
-    NOTHING = "nothing"
+    HAND_OVER = "hand over"
+    TAKE_BACK = "take back"
+    END = "end"
 
 
 class Knowledge(StrEnum):
@@ -52,23 +39,113 @@ class Knowledge(StrEnum):
     UNKNOWN = "unknown"
 
 
-RECOVERY: dict[tuple[Stored, bool, Knowledge], Recovery] = {
-    # on disk, handed to this instance, known there as
-    (Stored.WAITING, False, Knowledge.UNKNOWN): Recovery.QUEUE,
-    (Stored.HANDED, True, Knowledge.RUNNING): Recovery.ATTACH,
-    (Stored.HANDED, True, Knowledge.FINISHED): Recovery.TAKE_OVER,
-    # The runner answers for all it was ever sent, so what it does not know never arrived.
-    (Stored.HANDED, True, Knowledge.UNKNOWN): Recovery.HAND_OVER_AGAIN,
-    # Another instance: the one that had it is gone, and its processes with it.
-    (Stored.HANDED, False, Knowledge.UNKNOWN): Recovery.INTERRUPT,
-    # The result is on disk and the runner was not told in time.
-    (Stored.ENDED, True, Knowledge.FINISHED): Recovery.NOTHING,
+class Recovery(StrEnum):
+    """What is done with a run when server and runner meet."""
+
+    QUEUE = "queue"
+    ATTACH = "attach"
+    TAKE_OVER = "take over"
+    HAND_OVER_AGAIN = "hand over again"
+    INTERRUPT = "interrupt"
+    NOTHING = "nothing"
+
+
+class Row(NamedTuple):
+    """A state's line: what each change makes of it, and what a meeting with the runner does.
+
+    `recovery` is by whether the run was handed to this instance of the runner, and by what it
+    knows of it.
+    """
+
+    changes: dict[Change, Stored]
+    recovery: dict[tuple[bool, Knowledge], Recovery]
+
+
+RUN_STATES: dict[Stored, Row] = {
+    Stored.WAITING: Row(
+        {
+            Change.HAND_OVER: Stored.HANDED,
+            Change.END: Stored.ENDED,  # skipped, replaced, cancelled: never started
+        },
+        {
+            (False, Knowledge.UNKNOWN): Recovery.QUEUE,
+            # The books are an older copy, and the runner has another run, or this one from a
+            # time that they do not know of: nobody can tell, so nothing is started.
+            (False, Knowledge.RUNNING): Recovery.INTERRUPT,
+            (False, Knowledge.FINISHED): Recovery.INTERRUPT,
+        },
+    ),
+    Stored.HANDED: Row(
+        {
+            Change.TAKE_BACK: Stored.WAITING,  # it never came to the runner
+            Change.END: Stored.ENDED,
+        },
+        {
+            (True, Knowledge.RUNNING): Recovery.ATTACH,
+            (True, Knowledge.FINISHED): Recovery.TAKE_OVER,
+            # The runner answers for all it was ever sent: what it does not know never arrived.
+            (True, Knowledge.UNKNOWN): Recovery.HAND_OVER_AGAIN,
+            # The instance that had it is gone, and its processes with it. But what it had
+            # finished the next one may offer.
+            (False, Knowledge.UNKNOWN): Recovery.INTERRUPT,
+            (False, Knowledge.FINISHED): Recovery.TAKE_OVER,
+            (False, Knowledge.RUNNING): Recovery.INTERRUPT,  # an older copy, as above
+        },
+    ),
+    Stored.ENDED: Row(
+        {},
+        {
+            # On disk, and the runner was not told in time; or in no book, as with an older copy.
+            (False, Knowledge.FINISHED): Recovery.NOTHING,
+            (False, Knowledge.RUNNING): Recovery.NOTHING,
+        },
+    ),
 }
+"""Every state of a run, every change, and what is done with it when server and runner meet."""
+
+
+class IllegalChange(Exception):
+    """A change that the table does not have: a fault of hookd's own. The transaction is undone."""
+
+
+def before(change: Change) -> list[Stored]:
+    """Return the states in which a run can be changed so."""
+    return [stored for stored, row in RUN_STATES.items() if change in row.changes]
+
+
+def after(change: Change) -> Stored:
+    """Return the state that a change leads to, which is one, wherever it began."""
+    return RUN_STATES[before(change)[0]].changes[change]
+
+
+def check_repeat(run_id: int, stored: Stored | None, change: Change) -> None:
+    """Raise IllegalChange unless a run, which this change found as it is, has had it before.
+
+    Such a repeat follows a commit that failed and was on disk all the same.
+    """
+    if stored is not after(change):
+        raise IllegalChange(f"run {run_id} is {stored or 'in no book'}: cannot {change}")
 
 
 def recover(stored: Stored, same_instance: bool, knowledge: Knowledge) -> Recovery:
-    """Return what to do with a run found at a start; raises KeyError for what cannot be."""
-    return RECOVERY[stored, same_instance, knowledge]
+    """Return what to do with a run when the runner is met; raises KeyError for what cannot be."""
+    return RUN_STATES[stored].recovery[same_instance, knowledge]
+
+
+class JobChange(StrEnum):
+    """What can happen to a job on disk."""
+
+    END = "end"
+    REFUSE = "refuse"
+
+
+JOB_STATES: dict[JobState, dict[JobChange, JobState]] = {
+    JobState.RUNNING: {JobChange.END: JobState.ENDED, JobChange.REFUSE: JobState.REFUSED},
+    # An end that came before the gates had decided stands.
+    JobState.ENDED: {JobChange.REFUSE: JobState.ENDED},
+    JobState.REFUSED: {JobChange.REFUSE: JobState.REFUSED},  # by a second gate
+}
+"""Every state of a job and every change. No meeting with the runner changes a job by itself."""
 
 
 MAX_RERUNS = 5

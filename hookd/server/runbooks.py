@@ -7,13 +7,21 @@ As in `hookd.server.books`: look first, write last, inside the caller's transact
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hookd.errors import QueueFull
 from hookd.link import Start
 from hookd.model import Event, HookRun, JobState, Phase
 from hookd.server.entries import Finish, Finished, HookState, NewRun, Now, OpenRun
-from hookd.server.lifecycle import Stored
+from hookd.server.lifecycle import (
+    JOB_STATES,
+    Change,
+    JobChange,
+    Stored,
+    after,
+    before,
+    check_repeat,
+)
 from hookd.server.rows import RUN_COLUMNS, job_row, new_run, run_of
 
 RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
@@ -64,28 +72,30 @@ class RunBooks:
     def hand_over(self, run_ids: Sequence[int], runner: str) -> list[Start]:
         """Write that these runs are this runner's from now on; return what it is to be told.
 
-        A run that does not wait is left out.
+        One that was handed over before is left out. Raises IllegalChange.
         """
         starts = []
         for run_id in run_ids:
-            changed = self._execute(
-                "UPDATE runs SET state = 'handed', runner = ? WHERE run_id = ?"
-                " AND state = 'waiting'",
-                (runner, run_id),
-            )
-            if changed:
+            if self._change(run_id, Change.HAND_OVER, (runner,)):
                 self.queued -= 1
                 starts.append(self._start(run_id))
         return starts
 
     def take_back(self, run_ids: Sequence[int]) -> None:
-        """Write that these runs wait again: no runner has started them."""
+        """Write that these runs wait again: no runner has started them. Raises IllegalChange."""
         for run_id in run_ids:
-            self.queued += self._execute(
-                "UPDATE runs SET state = 'waiting', runner = NULL WHERE run_id = ?"
-                " AND state = 'handed'",
-                (run_id,),
-            )
+            self.queued += self._change(run_id, Change.TAKE_BACK, ())
+
+    def skip(self, run_id: int) -> None:
+        """Give no new run this number or a smaller one: the runner has used it."""
+        self._execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'runs', 0"
+            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'runs')",
+            (),
+        )
+        self._execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'runs'", (run_id,)
+        )
 
     def finish(self, finishes: Sequence[Finish], now: Now) -> list[Finished]:
         """Write the ends of runs, their next attempts and their jobs' refusals."""
@@ -142,26 +152,22 @@ class RunBooks:
         if row is None:
             return Finished(finish.run_id, False, None)
         job, phase, hook, state, replay = row
-        if state == Stored.ENDED:  # by a commit that failed and was on disk all the same
-            return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
         receipt = finish.receipt
-        self._execute(
-            _FINISH,
+        news = self._change(
+            finish.run_id,
+            Change.END,
             (
                 receipt.result.value, receipt.exit_status, receipt.signal, receipt.limit,
                 receipt.reason, receipt.started_usec, receipt.ended_usec, receipt.duration_usec,
                 receipt.cpu_usec, receipt.memory_peak, receipt.output_bytes,
-                receipt.output_dropped, receipt.leftovers, receipt.survivors, finish.run_id,
+                receipt.output_dropped, receipt.leftovers, receipt.survivors,
             ),
         )  # fmt: skip
+        if not news:
+            return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
         self.queued -= state == Stored.WAITING
         if finish.refusal is not None:
-            self._execute(
-                "UPDATE jobs SET allowed = 0, reason = ?, ended_usec = coalesce(ended_usec, ?),"
-                " state = CASE state WHEN 'running' THEN 'refused' ELSE state END"
-                " WHERE key = ? AND allowed",
-                (finish.refusal, now.usec, job),
-            )
+            self._execute(_REFUSE, (finish.refusal, now.usec, job))
         retry = None
         if finish.retry_due_usec is not None:
             attempt = self._next_attempt(job, Phase(phase), hook)
@@ -196,6 +202,15 @@ class RunBooks:
         ).fetchone()
         return Start(run_id, hook, attempt, job_row(self.connection, job).event(Phase(phase)))
 
+    def _change(self, run_id: int, change: Change, values: tuple[object, ...]) -> bool:
+        """Change a run; return whether that is news. Raises IllegalChange."""
+        if self._execute(_CHANGES[change], (*values, run_id)):
+            return True
+        row = self.connection.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,))
+        found = row.fetchone()
+        check_repeat(run_id, Stored(found[0]) if found else None, change)
+        return False
+
     def _execute(self, statement: str, values: tuple[object, ...]) -> int:
         return self.connection.execute(statement, values).rowcount
 
@@ -203,9 +218,33 @@ class RunBooks:
         return self.connection.execute(statement, values).lastrowid or 0
 
 
-_FINISH = (
-    "UPDATE runs SET state = 'ended', result = ?, exit_status = ?, signal = ?, \"limit\" = ?,"
-    " reason = ?, started_usec = ?, ended_usec = ?, duration_usec = ?, cpu_usec = ?,"
-    " memory_peak = ?, output_bytes = ?, output_dropped = ?, leftovers = ?, survivors = ?"
-    " WHERE run_id = ?"
+_COLUMNS = {
+    Change.HAND_OVER: "runner = ?",
+    Change.TAKE_BACK: "runner = NULL",
+    Change.END: (
+        'result = ?, exit_status = ?, signal = ?, "limit" = ?, reason = ?, started_usec = ?,'
+        " ended_usec = ?, duration_usec = ?, cpu_usec = ?, memory_peak = ?, output_bytes = ?,"
+        " output_dropped = ?, leftovers = ?, survivors = ?"
+    ),
+}
+"""What is written beside the state."""
+
+
+def _listed(states: Iterable[str]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+# The table of states decides inside the statements: what it does not have changes no row.
+_CHANGES = {
+    change: f"UPDATE runs SET state = '{after(change)}', {columns}"
+    f" WHERE run_id = ? AND state IN ({_listed(before(change))})"
+    for change, columns in _COLUMNS.items()
+}
+_REFUSE = (
+    "UPDATE jobs SET allowed = 0, reason = ?, ended_usec = coalesce(ended_usec, ?), state = CASE"
+    + "".join(
+        f" WHEN state = '{state}' THEN '{changes[JobChange.REFUSE]}'"
+        for state, changes in JOB_STATES.items()
+    )
+    + " END WHERE key = ? AND allowed"
 )

@@ -14,7 +14,7 @@ from hookd.errors import NoSuchJob, QueueFull
 from hookd.model import INT_MAX, Event, JobState, Outcome, Phase, Receipt, Result, RunState
 from hookd.server import archive
 from hookd.server.entries import Finish, HookState, NewRun
-from hookd.server.lifecycle import Stored
+from hookd.server.lifecycle import IllegalChange, Stored
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import event, receipt
 
@@ -36,15 +36,39 @@ def open_ids(books: Ledger) -> list[int]:
 def test_a_run_is_handed_over_once(books: Ledger) -> None:
     told = books.start("a", "b", "c").event
     books.runs.finish([ended(3)], now())
-    starts = books.runs.hand_over([2, 1, 3, 99], "one")
+    starts = books.runs.hand_over([2, 1], "one")
     assert [(s.run_id, s.hook, s.attempt, s.event) for s in starts] == [
         (2, "b", 1, told),
         (1, "a", 1, told),
     ]
     assert books.runs.hand_over([1, 2], "two") == []
-    books.runs.take_back([2, 3])
-    assert [start.run_id for start in books.runs.hand_over([1, 2, 3], "two")] == [2]
+    books.runs.take_back([2])
+    assert [start.run_id for start in books.runs.hand_over([1, 2], "two")] == [2]
     assert books.runs.queued == 0
+
+
+@pytest.mark.parametrize(("run_id", "state"), [(3, "ended"), (99, "in no book")])
+def test_an_illegal_change_raises_and_changes_nothing(
+    books: Ledger, run_id: int, state: str
+) -> None:
+    books.start("a", "b", "c")
+    books.runs.hand_over([1], "one")
+    books.runs.finish([ended(3)], now())
+    before = books.contents()
+    for change in (
+        lambda: books.runs.hand_over([run_id], "one"),
+        lambda: books.runs.take_back([run_id]),
+    ):
+        with pytest.raises(IllegalChange, match=f"run {run_id} is {state}"):
+            change()
+    assert books.contents() == before
+
+
+def test_a_number_that_a_runner_has_used_is_given_to_no_new_run(books: Ledger) -> None:
+    books.runs.skip(7)
+    assert [run.run_id for run, _ in books.start("a").runs] == [8]
+    books.runs.skip(3)
+    assert [run.run_id for run, _ in books.start("a").runs] == [9]
 
 
 def test_a_start_hook_is_told_no_more_than_was_known_at_the_start(books: Ledger) -> None:
@@ -126,7 +150,7 @@ def test_what_no_runner_has_started_waits_again(books: Ledger) -> None:
     books.start("a", "b", "c")
     books.runs.hand_over([1, 2], "one")
     books.runs.finish([ended(2)], now())
-    books.runs.take_back([1, 2, 3, 99])
+    books.runs.take_back([1, 3])
     assert books.runs.queued == 2
     found = books.runs.open_runs(lambda _hook, _event: "")
     assert [(f.run.run_id, f.stored, f.runner) for f in found] == [

@@ -10,15 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookd.config import Hook
-from hookd.model import FAILURES, Result
+from hookd.model import FAILURES, JobState, Result
 from hookd.server.lifecycle import (
+    JOB_STATES,
     MAX_RERUNS,
-    RECOVERY,
-    RUN_TRANSITIONS,
+    RUN_STATES,
+    Change,
+    IllegalChange,
+    JobChange,
     Knowledge,
     Recovery,
     Stored,
+    after,
     backoff,
+    before,
+    check_repeat,
     next_attempt,
     recover,
     refusal,
@@ -33,27 +39,47 @@ def hook(text: str = "") -> Hook:
     return configuration(h=text).hooks["h"]
 
 
-def test_the_steps_of_a_run_and_no_other() -> None:
-    assert RUN_TRANSITIONS == {
-        (WAITING, "hand over"): HANDED,
-        (HANDED, "take back"): WAITING,
-        (WAITING, "drop"): ENDED,
-        (HANDED, "result"): ENDED,
-        (HANDED, "interrupt"): ENDED,
+def test_the_changes_of_a_run_and_no_other() -> None:
+    assert {stored: row.changes for stored, row in RUN_STATES.items()} == {
+        WAITING: {Change.HAND_OVER: HANDED, Change.END: ENDED},
+        HANDED: {Change.TAKE_BACK: WAITING, Change.END: ENDED},
+        ENDED: {},
     }
-    assert not any(state is ENDED for state, _ in RUN_TRANSITIONS)
+    assert [before(change) for change in Change] == [[WAITING], [HANDED], [WAITING, HANDED]]
+
+
+@pytest.mark.parametrize("change", Change)
+def test_a_change_leads_to_one_state_and_repeats_there_alone(change: Change) -> None:
+    assert {RUN_STATES[stored].changes[change] for stored in before(change)} == {after(change)}
+    check_repeat(7, after(change), change)
+    for stored in {*Stored, None} - {after(change)}:
+        with pytest.raises(IllegalChange, match=f"run 7 is .*: cannot {change}"):
+            check_repeat(7, stored, change)
+
+
+def test_the_changes_of_a_job_and_no_other() -> None:
+    end, refuse = JobChange.END, JobChange.REFUSE
+    assert {
+        JobState.RUNNING: {end: JobState.ENDED, refuse: JobState.REFUSED},
+        JobState.ENDED: {refuse: JobState.ENDED},
+        JobState.REFUSED: {refuse: JobState.REFUSED},
+    } == JOB_STATES
 
 
 def test_recovery_is_defined_for_all_that_can_occur_and_for_nothing_else() -> None:
     expected = {
         (WAITING, False, UNKNOWN): Recovery.QUEUE,
+        (WAITING, False, RUNNING): Recovery.INTERRUPT,
+        (WAITING, False, FINISHED): Recovery.INTERRUPT,
         (HANDED, True, RUNNING): Recovery.ATTACH,
         (HANDED, True, FINISHED): Recovery.TAKE_OVER,
         (HANDED, True, UNKNOWN): Recovery.HAND_OVER_AGAIN,
         (HANDED, False, UNKNOWN): Recovery.INTERRUPT,
-        (ENDED, True, FINISHED): Recovery.NOTHING,
+        (HANDED, False, FINISHED): Recovery.TAKE_OVER,
+        (HANDED, False, RUNNING): Recovery.INTERRUPT,
+        (ENDED, False, FINISHED): Recovery.NOTHING,
+        (ENDED, False, RUNNING): Recovery.NOTHING,
     }
-    assert expected == RECOVERY
     for found in itertools.product(Stored, (True, False), Knowledge):
         if found in expected:
             assert recover(*found) is expected[found]
