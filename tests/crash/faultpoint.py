@@ -26,7 +26,7 @@ SLOW_DISK_SEC = 0.02  # before a commit: what is answered too early gets the tim
 
 # step: (where, whether before or after it)
 SERVER_STEPS = {
-    "accepted": ("hookd.server.listener:Listener.admit", "after"),
+    "accepted": ("hookd.server.listener:Listener._admit", "after"),
     "decoded": ("hookd.server.daemon:Daemon._handle", "before"),
     "written": ("hookd.server.books:Books._event", "after"),
     "announced": ("hookd.server.core:Core._say", "after"),
