@@ -79,7 +79,7 @@ def measure(bench: Bench) -> list[Line]:
     with hookd(bench, {"first": hook(command, "nightly")}) as daemon:
         talk = Varlink(daemon.socket, wait=False, ends=False)
         for pace, interval in PACES.items():
-            count = int((2 if bench.quick else 5) / interval)
+            count = int((1.5 if bench.quick else 4) / interval)
             ours = Delays(partial(_hookd, talk, marks, count, interval))
             bare = Delays(partial(_bare, program, marks, count, interval))
             bench.interleaved({f"{pace}, hookd": ours, f"{pace}, bare": bare}, "ms")

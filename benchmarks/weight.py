@@ -22,6 +22,7 @@ from tests.support.runner_unit import RunnerUnit
 
 WATCHDOG_SEC = 30  # WatchdogSec= of both units
 SETTLE_SEC = 8  # more than launchers without a run are kept
+CONNECTIONS = 64
 MB = 1_000_000
 
 
@@ -46,7 +47,6 @@ def measure(bench: Bench) -> list[Line]:
 
 def _weigh(bench: Bench, daemon: Daemon, pids: list[int]) -> list[Line]:
     runs = 10_000 if bench.quick else 100_000
-    time.sleep(SETTLE_SEC)
     lines = _memory("fresh", pids, at_most(45, "MB"))
     lines += _wakeups(15 if bench.quick else 60, pids)
     _run(daemon, runs // 10)
@@ -65,7 +65,7 @@ def _run(daemon: Daemon, runs: int) -> None:
     while done < runs:
         began = time.monotonic()
         seconds = min(10.0, max(0.5, (runs - done) / 1000))
-        done += rate(talk, 16, seconds) * (time.monotonic() - began)
+        done += rate(talk, CONNECTIONS, seconds) * (time.monotonic() - began)
         progress(f"{done:,.0f} runs")
     time.sleep(SETTLE_SEC)
 
