@@ -39,20 +39,29 @@ _WORDS = {ERR: "error: ", WARNING: "warning: ", NOTICE: "notice: "}
 def encode(fields: Fields) -> tuple[bytes, ...]:
     """Return the fields as `sendv` takes them; those that are None are left out."""
     return tuple(
-        f"{name}={value}".encode("utf-8", "surrogateescape")
-        for name, value in fields.items()
-        if value is not None
+        [
+            f"{name}={value}".encode("utf-8", "surrogateescape")
+            for name, value in fields.items()
+            if value is not None
+        ]
     )
 
 
 class Context:
-    """Fields that many records share, such as all of one run: encoded once."""
+    """Fields that many records share, such as all of one run: encoded at most once."""
 
-    __slots__ = ("encoded", "fields")
+    __slots__ = ("_encoded", "fields")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        self.encoded = encode(fields)
+        self._encoded: tuple[bytes, ...] | None = None
+
+    @property
+    def encoded(self) -> tuple[bytes, ...]:
+        """The fields as `sendv` takes them."""
+        if self._encoded is None:
+            self._encoded = encode(self.fields)
+        return self._encoded
 
 
 NOTHING = Context({})
@@ -93,7 +102,7 @@ class Journal:
 
     def __init__(self, path: str = SOCKET, stderr: int = 2) -> None:
         self._loop = asyncio.get_running_loop()
-        self._path = Path(path)
+        self._path = path
         self._stderr = stderr
         self._socket: socket.socket | None = None
         self._room = select.poll()
@@ -189,8 +198,8 @@ class Journal:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
         try:
-            sock.connect(str(self._path))
-            self._inode = self._path.stat().st_ino
+            sock.connect(self._path)
+            self._inode = os.stat(self._path).st_ino
         except OSError:
             sock.close()
         else:
@@ -240,7 +249,7 @@ class Journal:
         """Hand over one record; False where there is no room for it now."""
         if self._socket is not None:
             try:
-                if self._path.stat().st_ino == self._inode:
+                if os.stat(self._path).st_ino == self._inode:
                     return bool(self._room.poll(0)) and self._send(record)
             except OSError:
                 pass

@@ -64,6 +64,7 @@ VARIABLES: dict[str, Variable] = {
     )
 }
 
+_ENVIRONMENT = tuple((f"HOOKD_{v.name}", v.text) for v in VARIABLES.values())
 _REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\}|)")
 
 
@@ -181,4 +182,4 @@ def _parse(word: str) -> list[str | Variable]:
 
 def environment(event: Event) -> dict[str, str]:
     """Return `HOOKD_*` for every variable: what each hook finds in its environment."""
-    return {"HOOKD_" + name: variable.text(event) for name, variable in VARIABLES.items()}
+    return {name: text(event) for name, text in _ENVIRONMENT}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 
 import msgspec
 
@@ -17,22 +18,27 @@ from hookd.runner.profile import Profile, SpawnError
 
 MAX_JOURNAL_VALUE = 1024  # bytes of a value that is repeated in the record of each output line
 
+_EVENT_FIELDS = tuple(f"HOOKD_{name}" for name in EVENT_VARIABLES)
 _encoder = msgspec.json.Encoder()
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A hook with all that is the same for each of its runs, made when it is loaded."""
+    """A hook with all that is the same for each of its runs, made when it is loaded.
+
+    `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
+    before what each run is told.
+    """
 
     hook: Hook
     account: Account
     profile: Profile
-    environment: dict[str, str]
+    environment: tuple[bytes, ...]
 
     @classmethod
     def of(cls, hook: Hook, account: Account, confine: bool) -> Plan:
         """Return the plan for a hook that runs as this account."""
-        profile = Profile.of(account, hook.limits, confine)
-        return cls(hook, account, profile, account.environment())
+        environment = account.environment() | hook.run.environment
+        return cls(hook, account, Profile.of(account, hook.limits, confine), _encoded(environment))
 
 
 class Invocation:
@@ -48,24 +54,28 @@ class Invocation:
             "HOOKD_RUN_ID": str(start.run_id),
             "HOOKD_ATTEMPT": str(start.attempt),
         }
-        everything = {**plan.environment, **told, **own, **hook.run.environment}
         self.argv = [arg.encode() for arg in hook.command.expand(event)]
-        self.env = [f"{name}={value}".encode() for name, value in everything.items()]
+        self.env = [*plan.environment, *_encoded(told | own, but=hook.run.environment)]
         for number, text in enumerate(self.argv):
-            _check_length(f"argument {number}", text)
-        for text in self.env:  # whose value may be a secret
-            _check_length(f"variable {text.partition(b'=')[0].decode()}", text)
-        fields = {**{f"HOOKD_{name}": told[f"HOOKD_{name}"] for name in EVENT_VARIABLES}, **own}
+            if len(text) > template.MAX_WORD:
+                raise _too_long(f"argument {number}", text)
+        for text in self.env:
+            if len(text) > template.MAX_WORD:  # the value may be a secret
+                raise _too_long(f"variable {text.partition(b'=')[0].decode()}", text)
+        fields = {name: told[name] for name in _EVENT_FIELDS} | own
         self.fields = Context(fields)
         self.line_fields = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
 
 
-def _check_length(what: str, text: bytes) -> None:
-    """Raise SpawnError for what execve(2) would not take."""
-    if len(text) > template.MAX_WORD:
-        raise SpawnError(
-            f"{what} is too long: {len(text)} bytes; the kernel takes {template.MAX_WORD}"
-        )
+def _encoded(values: dict[str, str], but: Container[str] = ()) -> tuple[bytes, ...]:
+    return tuple([f"{name}={text}".encode() for name, text in values.items() if name not in but])
+
+
+def _too_long(what: str, text: bytes) -> SpawnError:
+    """Return the error for what execve(2) would not take."""
+    return SpawnError(
+        f"{what} is too long: {len(text)} bytes; the kernel takes {template.MAX_WORD}"
+    )
 
 
 def stdin(plan: Plan, start: Start) -> int:

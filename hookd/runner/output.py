@@ -76,10 +76,11 @@ class Output:
         a program may open its own pipe and empty it first.
         """
         given = []
+        foreign = uid != os.geteuid()
         for name in ("stdout", "stderr"):
             reader, writer = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(reader, False)
-            if uid != os.geteuid():
+            if foreign:
                 os.fchown(writer, uid, -1)
             self._streams.append(_Stream(name, reader))
             given.append(writer)

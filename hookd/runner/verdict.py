@@ -69,7 +69,11 @@ class Course(msgspec.Struct):
         ended = last.monotonic_ns if last is not None else clock
         ending = judge(self.cause, last, limits, self.hit)
         return Receipt(
-            **msgspec.structs.asdict(ending),
+            result=ending.result,
+            exit_status=ending.exit_status,
+            signal=ending.signal,
+            limit=ending.limit,
+            reason=ending.reason,
             last_line=output.last_line,
             started_usec=first.realtime_ns // 1000 if first is not None else None,
             ended_usec=(last.realtime_ns if last is not None else now) // 1000,
