@@ -41,11 +41,18 @@ class Books:
         self.runs = RunBooks(connection)
         self.boot_id = boot_id
         self.per_boot_ids = per_boot_ids
+        self._last_key = 0
         self._last_job_id = 0
+        self._instances: dict[int, str] = {}
 
     def load(self) -> None:
         """Read what is kept in memory beside the database; also after a rollback."""
         self.runs.load()
+        row = self.connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"
+        ).fetchone()
+        self._last_key = row[0] if row is not None else 0
+        self._instances = dict(self.connection.execute("SELECT uid, instance FROM servers"))
         row = self.connection.execute("SELECT boot_id, last_job_id FROM boot").fetchone()
         same = row is not None and row[0] == self.boot_id
         self._last_job_id = row[1] if same else 0
@@ -53,34 +60,29 @@ class Books:
     def start_job(self, request: StartRequest, plan: Plan, room: int, now: Now) -> Booked:
         """Write a job's start. Raises RequestIdConflict or QueueFull, having written nothing."""
         event = request.event
-        digest = _digest("StartJob", event)
+        digest = _digest("StartJob", event) if request.request_id is not None else None
         known = self._known_request(request.request_id, digest)
         if known is not None:
             return self._booked(known, Phase.START)
         runs = plan(event)
         self.runs.claim(len(runs), room)
-        instance = self.connection.execute(
-            "SELECT instance FROM servers WHERE uid = ?", (request.uid,)
-        ).fetchone()
-        key = self._insert(
-            "INSERT INTO jobs (job_id, state, profile, user, client_ip, client_build_no,"
+        key = self._last_key = self._last_key + 1
+        job_id = self._job_id(key)
+        self._execute(
+            "INSERT INTO jobs (key, job_id, state, profile, user, client_ip, client_build_no,"
             " server_job_id, request_id, attributes, tie, allowed, file_count, byte_count,"
             " started_usec, uid, instance, boot_id, boottime_usec)"
-            " VALUES (0, 'running', ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0, ?, ?, ?, ?, ?)",
             (
-                event.profile, event.user, event.client_ip, event.client_build_no,
+                key, job_id, event.profile, event.user, event.client_ip, event.client_build_no,
                 event.server_job_id, request.request_id,
                 msgspec.json.encode(event.attributes).decode(), request.tie, now.usec,
-                request.uid, instance[0] if instance else None, now.boot_id, now.boottime_usec,
+                request.uid, self._instances.get(request.uid), now.boot_id, now.boottime_usec,
             ),
         )  # fmt: skip
-        job_id = self._job_id(key)
-        self._execute("UPDATE jobs SET job_id = ? WHERE key = ?", (job_id, key))
         event = msgspec.structs.replace(event, job_id=job_id)
         self._event(key, Phase.START, request.request_id, digest, now)
-        return Booked(
-            job=key, event=event, tie=request.tie, runs=self.runs.add(key, Phase.START, runs)
-        )
+        return Booked(job=key, event=event, tie=request.tie, runs=self.runs.add(key, event, runs))
 
     def end_job(self, request: EndRequest, plan: Plan, room: int, now: Now) -> Booked:
         """Write a job's end.
@@ -88,7 +90,7 @@ class Books:
         Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull,
         having written nothing.
         """
-        digest = _digest("EndJob", request)
+        digest = _digest("EndJob", request) if request.request_id is not None else None
         known = self._known_request(request.request_id, digest)
         if known is not None:
             return self._booked(known, Phase.END)
@@ -122,7 +124,7 @@ class Books:
             allowed=row.allowed,
             reason=row.reason,
             tie=row.tie,
-            runs=self.runs.add(row.key, Phase.END, runs),
+            runs=self.runs.add(row.key, event, runs),
         )
 
     def replay(self, job_id: int, plan: Plan, room: int) -> list[Booked]:
@@ -139,7 +141,7 @@ class Books:
                 job=row.key,
                 event=event,
                 replay=True,
-                runs=self.runs.add(row.key, event.phase, runs, replay=True),
+                runs=self.runs.add(row.key, event, runs, replay=True),
             )
             for event, runs in planned
         ]
@@ -153,7 +155,7 @@ class Books:
             " outcome = ?, ended_usec = ?, duration_usec = 0 WHERE key = ?",
             (event.file_count, event.byte_count, event.outcome, now.usec, booked.job),
         )
-        runs = self.runs.add(booked.job, event.phase, [run], replay=True)
+        runs = self.runs.add(booked.job, booked.event, [run], replay=True)
         return Booked(job=booked.job, event=booked.event, replay=True, runs=runs)
 
     def server_started(self, uid: int, instance: str) -> list[int]:
@@ -163,6 +165,7 @@ class Books:
             " ON CONFLICT (uid) DO UPDATE SET instance = excluded.instance",
             (uid, instance),
         )
+        self._instances[uid] = instance
         rows = self.connection.execute(
             "SELECT key FROM jobs WHERE state = 'running' AND uid = ? AND instance IS NOT ?"
             " ORDER BY key",
@@ -209,7 +212,7 @@ class Books:
 
     # The parts of an event.
 
-    def _known_request(self, request_id: str | None, digest: bytes) -> int | None:
+    def _known_request(self, request_id: str | None, digest: bytes | None) -> int | None:
         """Return the job's key of the request that had this ID before."""
         if request_id is None:
             return None
@@ -234,7 +237,7 @@ class Books:
         return self._last_job_id
 
     def _event(
-        self, job: int, phase: Phase, request_id: str | None, digest: bytes, now: Now
+        self, job: int, phase: Phase, request_id: str | None, digest: bytes | None, now: Now
     ) -> None:
         self._execute(
             "INSERT INTO events (job, phase, request_id, digest, usec) VALUES (?, ?, ?, ?, ?)",

@@ -24,6 +24,8 @@ from hookd.server.lifecycle import (
 )
 from hookd.server.rows import RUN_COLUMNS, job_row, new_run, run_of
 
+STARTS = 256  # runs whose start is kept in memory: most are handed over at once
+SMALL = 2048  # bytes of an event that is kept for that
 RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
 
 
@@ -33,6 +35,7 @@ class RunBooks:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.queued = 0
+        self._starts: dict[int, Start] = {}  # oldest first
 
     def load(self) -> None:
         """Read what is kept in memory beside the database; also after a rollback."""
@@ -46,10 +49,12 @@ class RunBooks:
             raise QueueFull(RETRY_AFTER_MSEC)
 
     def add(
-        self, job: int, phase: Phase, runs: Sequence[NewRun], replay: bool = False
+        self, job: int, event: Event, runs: Sequence[NewRun], replay: bool = False
     ) -> list[tuple[HookRun, str]]:
         """Write runs of an event; of a replay, as the next attempts."""
         written = []
+        phase = event.phase
+        small = _size(event) <= SMALL
         for new in runs:
             attempt = self._next_attempt(job, phase, new.hook) if replay else 1
             run_id = self._insert(
@@ -58,6 +63,10 @@ class RunBooks:
                 (job, phase.value, new.hook, attempt, replay),
             )
             written.append((new_run(run_id, new.hook, phase, attempt), new.key))
+            if small:
+                self._starts[run_id] = Start(run_id, new.hook, attempt, event)
+        while len(self._starts) > STARTS:
+            del self._starts[next(iter(self._starts))]
         self.queued += len(written)
         return written
 
@@ -78,7 +87,8 @@ class RunBooks:
         for run_id in run_ids:
             if self._change(run_id, Change.HAND_OVER, (runner,)):
                 self.queued -= 1
-                starts.append(self._start(run_id))
+                kept = self._starts.pop(run_id, None)
+                starts.append(self._start(run_id) if kept is None else kept)
         return starts
 
     def take_back(self, run_ids: Sequence[int]) -> None:
@@ -228,6 +238,12 @@ _COLUMNS = {
     ),
 }
 """What is written beside the state."""
+
+
+def _size(event: Event) -> int:
+    """Return about how many bytes an event takes: it is the texts that can be large."""
+    texts = (event.profile, event.user, event.server_job_id or "", event.message or "")
+    return sum(map(len, texts)) + sum(len(k) + len(v) for k, v in event.attributes.items())
 
 
 def _listed(states: Iterable[str]) -> str:
