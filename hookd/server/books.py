@@ -198,13 +198,17 @@ class Books:
         )
         return [key for (key,) in rows]
 
-    def prune(self, before_usec: int) -> int:
-        """Delete some finished jobs that ended before a moment; return how many."""
+    def prune(self, before: Now) -> int:
+        """Delete some finished jobs that ended before a moment; return how many.
+
+        Those of this boot must have ended before it by boot time, too, which nobody can set.
+        """
         keys = self.connection.execute(
-            "SELECT key FROM jobs WHERE ended_usec < ? AND NOT EXISTS"
+            "SELECT key FROM jobs WHERE ended_usec < ? AND"
+            " (boot_id <> ? OR boottime_usec + COALESCE(duration_usec, 0) < ?) AND NOT EXISTS"
             " (SELECT 1 FROM runs WHERE job = jobs.key AND state <> 'ended')"
             " ORDER BY ended_usec LIMIT ?",
-            (before_usec, PRUNE_STEP),
+            (before.usec, before.boot_id, before.boottime_usec, PRUNE_STEP),
         ).fetchall()
         for table, column in (("runs", "job"), ("events", "job"), ("jobs", "key")):
             self.connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", keys)

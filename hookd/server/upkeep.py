@@ -9,7 +9,7 @@ import math
 from hookd.errors import HookdError
 from hookd.server.books import Books
 from hookd.server.core import Core, lose
-from hookd.server.entries import Booked
+from hookd.server.entries import Booked, Now
 
 LOOK_EVERY_SEC = 60.0  # at most, between two looks: timers sleep with the machine, jobs age
 LOSE_STEP = 100  # jobs lost in one transaction
@@ -26,6 +26,7 @@ class Upkeep:
         self._loop = asyncio.get_running_loop()
         self._lost_timer: asyncio.TimerHandle | None = None
         self._pruner: asyncio.Task[None] | None = None
+        self._began = core.now()
 
     def start(self) -> None:
         """Begin: jobs whose time is over are lost at once, and history is pruned."""
@@ -106,10 +107,23 @@ class Upkeep:
             history = self._core.config.daemon.history
             pause = PRUNE_EVERY_SEC
             if history is not None:
-                before = self._core.now().usec - math.ceil(history * 1e6)
+                before = horizon(self._began, self._core.now(), math.ceil(history * 1e6))
                 try:
                     if await self._core.store.write(lambda books: books.prune(before)):  # noqa: B023
                         pause = PRUNE_PAUSE_SEC
                 except HookdError:
                     pass  # the store has said so; history can wait an hour
             await asyncio.sleep(pause)
+
+
+def horizon(began: Now, now: Now, age_usec: int) -> Now:
+    """Return the moment before which what has ended is history that may go.
+
+    `began` is when hookd started. The clock may be set by years, and what is deleted does not come
+    back when it is set right. So a clock that jumps ahead is not followed before hookd starts
+    anew; one that is set back is, for then more is kept.
+    """
+    passed = now.boottime_usec - began.boottime_usec
+    return Now(
+        min(now.usec, began.usec + passed) - age_usec, now.boottime_usec - age_usec, now.boot_id
+    )

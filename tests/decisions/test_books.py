@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hookd.errors import (
     HookdError,
@@ -19,6 +21,7 @@ from hookd.errors import (
 )
 from hookd.model import INT_MAX, Outcome, Phase, RunState
 from hookd.server import archive
+from hookd.server.upkeep import horizon
 from tests.decisions.ledger import DAY, Ledger, now, opened
 from tests.decisions.making import event
 
@@ -51,7 +54,7 @@ def test_ids_ascend_over_restarts_and_are_never_used_again(path: Path) -> None:
     with opened(path, "three") as books:
         for job_id in ids:
             books.end(job_id=job_id)
-        assert books.prune(INT_MAX) == 6
+        assert books.prune(now(INT_MAX, INT_MAX, "three")) == 6
         ids.append(books.start().event.job_id)
     assert ids == [1, 2, 3, 4, 5, 6, 7]
 
@@ -272,10 +275,29 @@ def test_history_goes_in_small_steps_and_only_where_all_has_ended(books: Ledger)
     books.start()
     books.connection.execute("COMMIT")
     books.runs.hand_over([2], "runner")
-    assert [books.prune(240) for _ in range(4)] == [100, 100, 37, 0]
+    assert [books.prune(now(240, boot_id="after")) for _ in range(4)] == [100, 100, 37, 0]
     left = [1, 2, *range(240, 252)]
     assert [key for (key,) in books.connection.execute("SELECT key FROM jobs")] == left
     assert [key for (key,) in books.connection.execute("SELECT DISTINCT job FROM events")] == left
     books.connection.execute("UPDATE runs SET state = 'ended'")
-    assert books.prune(240) == 2
+    assert books.prune(now(240, boot_id="after")) == 2
     assert books.connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+def test_what_ended_in_this_boot_is_as_old_as_boot_time_says(books: Ledger) -> None:
+    books.start(at=now(1, 10))
+    books.end(job_id=1, at=now(2, 20))
+    for before, pruned in (
+        (now(INT_MAX, 20), 0),
+        (now(1, 21), 0),
+        (now(INT_MAX, 21), 1),
+    ):
+        assert books.prune(before) == pruned
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(0, 10**6))
+def test_only_a_clock_that_is_set_back_moves_what_is_history(jump: int, passed: int) -> None:
+    began, age = now(10**9, 10**7), 10**5
+    found = horizon(began, now(began.usec + passed + jump, began.boottime_usec + passed), age)
+    assert found.usec == began.usec + passed + min(jump, 0) - age
+    assert found.boottime_usec == began.boottime_usec + passed - age

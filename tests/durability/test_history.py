@@ -39,7 +39,9 @@ def make_history(database: Path) -> None:
                 one=f"{key} = 1",
             )
         )
-    connection.execute("UPDATE jobs SET ended_usec = ended_usec - 31536000000000 WHERE key <> 2")
+    connection.execute(
+        "UPDATE jobs SET ended_usec = ended_usec - 31536000000000, boot_id = '' WHERE key <> 2"
+    )
     connection.commit()
     connection.close()
 
@@ -97,7 +99,7 @@ def test_a_job_whose_hooks_still_run_is_not_pruned(daemon: Daemon, runner: Runne
         running(daemon, 2)
     daemon.kill()
     with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE jobs SET ended_usec = 1")
+        connection.execute("UPDATE jobs SET ended_usec = 1, boot_id = ''")
         connection.execute("UPDATE runs SET state = 'ended', result = 'success' WHERE job = 1")
     daemon.start(*runner.arguments)
     with Wire(daemon.socket) as wire:

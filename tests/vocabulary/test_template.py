@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable
 
@@ -225,6 +226,18 @@ def test_words_are_split_as_a_shell_splits_them(text: str) -> None:
         return
     assume(shell.returncode == 0)  # else a newline has ended the shell's command
     assert [word.decode() for word in shell.stdout.split(b"\0")[:-1]] == ours
+
+
+@given(st.text("ab '\"\\\n\t#;é", max_size=15))
+def test_words_are_those_of_shlex_where_no_variable_is(text: str) -> None:
+    assume("\\\n" not in text)  # a line that goes on: shlex keeps the newline, a shell does not
+    try:
+        expected = shlex.split(text)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"never closed|backslash at its end"):
+            Template("/x " + text)
+    else:
+        assert Template("/x " + text).expand(START) == ["/x", *expected]
 
 
 @given(st.text("$ {}ABEVNT'\"\\/x\0é", max_size=15))
