@@ -93,4 +93,4 @@ def _number(value: float) -> str:
         return f"{value:,.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value else "0"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
