@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from hookd.errors import NoSuchJob
-from hookd.model import HookRun, Job, JobState, Outcome
+from hookd.model import INT_MAX, HookRun, Job, JobState, Outcome
 from hookd.server.protocol import ListJobs
 from hookd.server.rows import RUN_COLUMNS, run_of
 
-MAX_PAGE_BYTES = 1024 * 1024  # a page of jobs with the longest fields ends here, not at its limit
+MAX_PAGE_BYTES = 256 * 1024  # a page of jobs with the longest fields ends here, not at its limit
+LOOK_AT = 10_000  # jobs in one query, some milliseconds: others who ask have their turn between
 
 _COLUMNS = (  # in the order of the fields of Job, after the key
     "key, job_id, state, profile, user, client_ip, client_build_no, server_job_id, request_id,"
@@ -33,22 +34,42 @@ def job(connection: sqlite3.Connection, job_id: int) -> Job:
     return _jobs(connection, [row])[0]
 
 
+class Page(msgspec.Struct):
+    """Some jobs, newest first, and where there may be more: on this page, unless it is `full`."""
+
+    jobs: list[Job]
+    size: int  # bytes
+    cursor: int | None
+    full: bool
+
+
 def page(
-    connection: sqlite3.Connection, call: ListJobs, before: int | None, limit: int
-) -> tuple[list[Job], str | None]:
-    """Return a page of jobs, newest first, and the cursor of the next page."""
-    conditions, values = _conditions(call, before)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    connection: sqlite3.Connection, call: ListJobs, before: int | None, limit: int, size: int = 0
+) -> Page:
+    """Return jobs older than `before` that the call asks for, looking at LOOK_AT at most.
+
+    `limit` is how many more the page may have, `size` the bytes that it has already.
+    """
+    newest = connection.execute(
+        "SELECT max(key) FROM jobs WHERE key < ?", (INT_MAX if before is None else before,)
+    ).fetchone()[0]
+    if newest is None:
+        return Page([], size, None, False)
+    # Open jobs have an index of their own: they need no looking for.
+    floor = 0 if call.state is JobState.RUNNING else newest - LOOK_AT + 1
+    conditions, values = _conditions(call)
     rows: list[Sequence[Any]] = []
-    size = 0
     for row in connection.execute(
-        f"SELECT {_COLUMNS} FROM jobs {where} ORDER BY key DESC LIMIT ?", (*values, limit + 1)
+        f"SELECT {_COLUMNS} FROM jobs WHERE key BETWEEN ? AND ?{conditions}"
+        " ORDER BY key DESC LIMIT ?",
+        (floor, newest, *values, limit + 1),
     ):
         if len(rows) == limit or size > MAX_PAGE_BYTES:
-            return _jobs(connection, rows), str(rows[-1][0])
+            return Page(_jobs(connection, rows), size, rows[-1][0], True)
         rows.append(row)
         size += sum(len(value) for value in row if isinstance(value, str))
-    return _jobs(connection, rows), None
+    full = size > MAX_PAGE_BYTES
+    return Page(_jobs(connection, rows), size, floor if floor > 1 else None, full)
 
 
 def open_jobs(connection: sqlite3.Connection) -> int:
@@ -71,7 +92,7 @@ def last_runs(connection: sqlite3.Connection, hooks: Sequence[str]) -> dict[str,
     return found
 
 
-def _conditions(call: ListJobs, before: int | None) -> tuple[list[str], list[Any]]:
+def _conditions(call: ListJobs) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
     if call.state is not None:
@@ -85,12 +106,11 @@ def _conditions(call: ListJobs, before: int | None) -> tuple[list[str], list[Any
     for condition, bound in (
         ("started_usec >= ?", call.since_usec),
         ("started_usec < ?", call.until_usec),
-        ("key < ?", before),
     ):
         if bound is not None:
             conditions.append(condition)
             values.append(bound)
-    return conditions, values
+    return "".join(f" AND {condition}" for condition in conditions), values
 
 
 def _jobs(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Job]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from hookd.config import Config
 from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob
@@ -19,6 +20,10 @@ from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
 from hookd.server.store import Store, settle
 from hookd.template import VARIABLES
+
+T = TypeVar("T")
+
+LOOK_UPS = 4  # in the archive at a time
 
 
 class Core:
@@ -37,8 +42,19 @@ class Core:
         self.dispatcher = dispatcher
         self.journal = journal
         self.now = now
+        self._look_ups = asyncio.Semaphore(LOOK_UPS)
         self.job_started: Callable[[], None] = lambda: None
         self.observe: Callable[[Event], None] = lambda _: None
+
+    async def look_up(self, query: Callable[..., T]) -> T:
+        """Return what a query finds that may find much, or take long to find little.
+
+        Few are under way at a time, so that those who ask how hookd is wait for no more than
+        these, and what was found does not heap up. Raises what the query raised, or
+        StorageFailure.
+        """
+        async with self._look_ups:
+            return await self.store.read(query)
 
     async def book(self, act: Callable[[Books], Booked]) -> tuple[Booked, LiveEvent | None]:
         """Write an event and set its runs going, as `book_all` does."""

@@ -37,7 +37,6 @@ from hookd.records import (
 )
 from hookd.server import protocol
 from hookd.server.access import gatekeeper, principals
-from hookd.server.admission import Peer
 from hookd.server.books import Books
 from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
@@ -99,7 +98,10 @@ class Daemon:
         dispatcher.roster.observe = self._observe_run
         self._reports = Reports(self._journal)
         self._listener = Listener(
-            self._handle, self._knows, self._reports.closed, self._on_session_lost
+            self._handle,
+            lambda peer: self._reports.known(peer, self._gatekeeper),
+            self._reports.closed,
+            self._on_session_lost,
         )
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
@@ -208,12 +210,6 @@ class Daemon:
             await self._try_storage()
 
     # Calls.
-
-    def _knows(self, peer: Peer) -> bool:
-        known = self._gatekeeper.knows(peer)
-        if not known:
-            self._reports.denied(peer, "everything")
-        return known
 
     async def _handle(self, session: Session, call: Call) -> Any:
         try:

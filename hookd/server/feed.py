@@ -17,6 +17,7 @@ from hookd.errors import ShuttingDown
 from hookd.model import Event, HookRun, Outcome, Phase
 
 AT_ONCE = 256  # notices of one reply: some hundred kB
+GATHER_SEC = 0.05  # after a notice, for more of them: a hundred subscribers are as many replies
 KEPT = 2048  # notices: minutes of a busy server, one or two megabytes
 PROFILE_SHOWN = 200  # characters of a profile or user in a notice: GetJob has the whole
 
@@ -42,6 +43,7 @@ class Feed:
         self._notices: deque[Notice] = deque(maxlen=KEPT)
         self._next = usec
         self._wakeup: asyncio.Future[None] | None = None
+        self._gathering = False
         self._closed = False
 
     @property
@@ -99,9 +101,12 @@ class Feed:
     def _remember(self, notice: Notice) -> None:
         self._notices.append(notice)
         self._next += 1
-        self._wake()
+        if self._wakeup is not None and not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(GATHER_SEC, self._wake)
 
     def _wake(self) -> None:
+        self._gathering = False
         if self._wakeup is not None:
             self._wakeup.set_result(None)
             self._wakeup = None

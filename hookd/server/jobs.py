@@ -94,7 +94,7 @@ class Jobs:
     async def get_job(self, _session: Session, _call: Call, asked: GetJob) -> GetJobReply:
         """Return all that is known of a job."""
         check_job_id(asked.job_id)
-        job = await self._core.store.read(lambda books: archive.job(books, asked.job_id))
+        job = await self._core.look_up(lambda books: archive.job(books, asked.job_id))
         self._core.dispatcher.roster.bring_up_to_date([job])
         return GetJobReply(job=job)
 

@@ -20,6 +20,7 @@ from hookd.server.admission import Peer
 from hookd.server.hangups import Hangups
 from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
 from hookd.server.room import Room
+from hookd.server.turns import Turns
 from hookd.sockets import BACKLOG, credentials
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
 FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
+LARGE = 16 * 1024  # bytes of a call that takes its turn with others as large: in memory, and in
+LARGE_AT_ONCE = 4  # time, it is many times what it is on the wire
 ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
 ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
 
@@ -52,6 +55,7 @@ class Session(asyncio.Protocol):
 
     def __init__(self, listener: Listener, peer: Peer) -> None:
         self.peer = peer
+        self.uid = peer.uid
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._reader = CallReader()
@@ -64,8 +68,8 @@ class Session(asyncio.Protocol):
         self._eof = False
         self._last = False
         self._served = False
+        self._large = False  # whether it has one of the turns for large calls
         self._at_work = 0  # bytes of the call that is being answered
-        self.used = self._loop.time()  # when it last had an answer, or began
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ties: set[int] = set()
 
@@ -81,6 +85,7 @@ class Session(asyncio.Protocol):
 
     async def patiently(self, awaitable: Awaitable[T]) -> T:
         """Wait as long as it takes, but not for a peer that is gone. Raises HungUp."""
+        self._let_others()
         waiting = asyncio.ensure_future(awaitable)
         either: set[asyncio.Future[Any]] = {waiting, self.closed}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -147,21 +152,25 @@ class Session(asyncio.Protocol):
 
         Who may call nothing gets that for an answer, whatever it sends: nobody has looked at it.
         """
+        room = self._listener.room
+        room.rest(self)
         try:
             while (message := await self._next()) is not None:
                 if not knows(self.peer):
                     self._send(encode_error(PermissionDenied()))
                     break
+                room.work(self)
                 self._at_work = len(message)
-                await self._answer(message, handler)
+                await self._listener.turns.take(self.uid)
+                await self._in_turn(message, handler)
+                message = b""  # up to a megabyte, for as long as nothing more comes
                 await self._writable.wait()
                 self._at_work = 0
                 self._served = True
-                self.used = self._loop.time()
                 if self._last:
                     break
-                if self._reader.unfinished:
-                    await asyncio.sleep(0)  # who sends many calls at once waits for the others
+                if not self.ties:
+                    room.rest(self)
         except ProtocolError as e:
             if knows(self.peer):
                 self.cut(str(e))
@@ -187,6 +196,21 @@ class Session(asyncio.Protocol):
         if not self.busy:
             self._transport.close()
 
+    async def _in_turn(self, message: bytes, handler: Handler) -> None:
+        try:
+            if len(message) > LARGE:
+                self._large = await self.patiently(self._listener.large.acquire())
+            await self._answer(message, handler)
+        except HungUp:
+            return
+        finally:
+            self._let_others()
+
+    def _let_others(self) -> None:
+        if self._large:
+            self._large = False
+            self._listener.large.release()
+
     async def _answer(self, message: bytes, handler: Handler) -> None:
         call = decode_call(message)
         try:
@@ -195,8 +219,6 @@ class Session(asyncio.Protocol):
             raise
         except HookdError as e:
             answer = encode_error(e)
-        except HungUp:
-            return
         if not call.oneway:
             self._send(answer)
 
@@ -224,7 +246,7 @@ class Session(asyncio.Protocol):
 
     def _watch_hangup(self) -> None:
         if not self._transport.is_closing():
-            self._listener.hangups.watch(self._fileno(), self.abort)
+            self._listener.hangups.watch(self._fileno(), self._transport.abort)
 
     def _send(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -241,19 +263,10 @@ class Session(asyncio.Protocol):
             self._listener.report(self.peer, reason)
             self._transport.abort()
 
-    def abort(self) -> None:
-        """Close at once, without a word."""
-        self._transport.abort()
-
     @property
     def busy(self) -> bool:
         """Whether a call is being answered."""
         return self._at_work > 0
-
-    @property
-    def uid(self) -> int:
-        """Whose it is."""
-        return self.peer.uid
 
     @property
     def held(self) -> int:
@@ -261,16 +274,6 @@ class Session(asyncio.Protocol):
         if not self.made:
             return 0
         return self._reader.held + self._at_work + self._transport.get_write_buffer_size()
-
-    @property
-    def loss(self) -> tuple[bool, float] | None:
-        """What closing it would cost, None for too much: a call, or a job that is tied to it.
-
-        Else half a message counts more than none, and then when it was last of use.
-        """
-        if not self.made or self.busy or self.ties or self._transport.is_closing():
-            return None
-        return self._reader.unfinished, self.used
 
     def _fileno(self) -> int:
         return int(self._transport.get_extra_info("socket").fileno())
@@ -289,6 +292,8 @@ class Listener:
         self.report = report
         self.hangups = Hangups()
         self.room = Room()
+        self.turns = Turns()
+        self.large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._handler = handler
         self._knows = knows
         self._on_lost = on_lost

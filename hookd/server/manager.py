@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -157,23 +158,28 @@ class Manager:
     async def list_jobs(self, _session: Session, _call: Call, asked: ListJobs) -> ListJobsReply:
         """Return a page of jobs, newest first."""
         before, limit = page(asked)
-        jobs, cursor = await self._core.store.read(
-            lambda books: archive.page(books, asked, before, limit)
-        )
+        jobs: list[Job] = []
+        found = archive.Page(jobs, 0, before, False)
+        while True:
+            more = partial(archive.page, call=asked, before=found.cursor, size=found.size)
+            found = await self._core.look_up(partial(more, limit=limit - len(jobs)))
+            jobs += found.jobs
+            if found.full or found.cursor is None or len(jobs) == limit:
+                break
         self._core.dispatcher.roster.bring_up_to_date(jobs)
-        return ListJobsReply(jobs=jobs, cursor=cursor)
+        return ListJobsReply(jobs=jobs, cursor=None if found.cursor is None else str(found.cursor))
 
     async def list_hooks(self, _session: Session, _call: Call, _asked: ListHooks) -> Any:
         """Return every hook with its state and its last run."""
         hooks = list(self._core.config.hooks.values())
         names = [hook.name for hook in hooks]
-        last = await self._core.store.read(lambda books: archive.last_runs(books, names))
+        last = await self._core.look_up(lambda books: archive.last_runs(books, names))
         return {"hooks": [self._info(hook, last.get(hook.name)) for hook in hooks]}
 
     async def explain(self, _session: Session, _call: Call, asked: Explain) -> Any:
         """Say of each hook and each event of a job whether it matched, and why."""
         check_job_id(asked.job_id)
-        job = await self._core.store.read(lambda books: archive.job(books, asked.job_id))
+        job = await self._core.look_up(lambda books: archive.job(books, asked.job_id))
         found = []
         for hook in self._core.config.hooks.values():
             for event in _events(job):
@@ -207,7 +213,7 @@ class Manager:
         job_id = asked.job_id
         if job_id is None:
             raise InvalidParameter("job_id", "found nothing; it must be given")
-        job = await self._core.store.read(lambda books: archive.job(books, job_id))
+        job = await self._core.look_up(lambda books: archive.job(books, job_id))
         return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
 
     async def resume(self, session: Session, _call: Call, asked: Resume) -> Any:

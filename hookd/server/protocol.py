@@ -7,7 +7,6 @@ anything else.
 
 from __future__ import annotations
 
-import json
 import re
 from enum import StrEnum
 from typing import Any
@@ -22,18 +21,10 @@ from hookd.errors import (
     ProtocolError,
 )
 from hookd.model import HookRun, Job, JobState, Outcome, Phase
+from hookd.server.shape import check_shape
 
 MAX_MESSAGE = 1024 * 1024
 """Bytes of one message without its NUL: three fields of 120,000 and attributes fit many times."""
-
-MAX_NESTING = 16
-"""Objects and arrays inside one another: a call needs three, what else is in it is passed over."""
-
-MAX_PARTS = 1000
-"""Members of objects and elements of arrays, all together: 100 attributes and the rest are 150."""
-
-SHORT = 16 * 1024
-"""Bytes of a message in which so many parts cost nobody time that they are not counted."""
 
 INTERFACES = ("org.varlink.service", "io.hookd.Jobs", "io.hookd.Manager")
 
@@ -280,48 +271,12 @@ def decode_call(message: bytes) -> Call:
     """Return the call in a message. Raises ProtocolError: the connection is to be closed."""
     try:
         call = _call_decoder.decode(message)
-        _check_shape(message)
-        _names_decoder.decode(message.decode())
+        check_shape(message)
     except (ValueError, RecursionError) as e:
         raise ProtocolError(f"not a Varlink call: {e}") from None
     if call.oneway and call.more:
         raise ProtocolError("not a Varlink call: oneway and more exclude each other")
     return call
-
-
-def _check_shape(message: bytes) -> None:
-    """Raise ValueError where valid JSON has too many parts, or is nested too deep."""
-    if len(message) <= SHORT and message.count(b"{") + message.count(b"[") <= MAX_NESTING:
-        return
-    # Of each string's two quotes at least the first is counted; a part is two strings at most.
-    quotes = message.count(b'"') - message.count(b'\\"')
-    rest = _STRING.sub(b"", message) if quotes <= 4 * MAX_PARTS + 2 else b"," * (MAX_PARTS + 1)
-    if len(message) > SHORT and sum(map(rest.count, (b",", b"[", b"{"))) > MAX_PARTS:
-        raise ValueError(f"it has more than {MAX_PARTS} parts")
-    brackets = rest.translate(_BRACKETS, _NO_BRACKETS)
-    for _ in range(MAX_NESTING):  # each time, the innermost go
-        brackets = brackets.replace(b"[]", b"")
-    if brackets:
-        raise ValueError(f"nested deeper than {MAX_NESTING}")
-
-
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-
-def _check_names(members: list[tuple[str, Any]]) -> None:
-    """Raise ValueError where an object has a name twice.
-
-    Of two values one reader would take the first and another the last (RFC 8259, 4): what somebody
-    has looked at on the way must be what is done. msgspec does not see it, so json looks as well.
-    """
-    if len(dict(members)) < len(members):
-        raise ValueError("an object has a name twice")
-
-
-# Numbers are read as their length: of any size, and in no time.
-_names_decoder = json.JSONDecoder(object_pairs_hook=_check_names, parse_int=len, parse_float=len)
 
 
 def decode_parameters(call: Call) -> Parameters:

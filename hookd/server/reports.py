@@ -7,7 +7,7 @@ import time
 
 from hookd.journal import Journal
 from hookd.records import PEER_CLOSED, PEER_DENIED, Kind
-from hookd.server.admission import Peer
+from hookd.server.admission import Gatekeeper, Peer
 
 EVERY_SEC = 1.0  # between two lines about one user: a journal is no log of attacks
 MAX_USERS = 1000  # whose last line is remembered
@@ -19,6 +19,13 @@ class Reports:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._last: dict[int, float] = {}
+
+    def known(self, peer: Peer, gatekeeper: Gatekeeper) -> bool:
+        """Return whether a peer may call anything at all; say so where it may not."""
+        known = gatekeeper.knows(peer)
+        if not known:
+            self.denied(peer, "everything")
+        return known
 
     def denied(self, peer: Peer, what: str) -> None:
         """Say that a peer asked for what it has no right to."""

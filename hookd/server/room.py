@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who has to go where there is no room: for one more connection, for what all of them hold.
 
-Pure: guests are numbers with a cost, and a way to be told. The rule is the same everywhere: who
-takes most gives way, and nobody is kept out by another who has more.
+Pure: guests are numbers, and a way to be told. The rule is the same everywhere: who takes most
+gives way, and nobody is kept out by another who has more.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Protocol
 
 MAX_CONNECTIONS = 1024  # in all: more than a host has backup jobs, and some ten MB of memory
@@ -26,10 +26,6 @@ class Guest(Protocol):
     def held(self) -> int:
         """Bytes that it makes us keep."""
 
-    @property
-    def loss(self) -> tuple[bool, float] | None:
-        """What its end would cost, None for too much; the least goes first."""
-
     def cut(self, reason: str) -> None:
         """End it, for a reason that is told."""
 
@@ -41,6 +37,7 @@ class Room:
         self._connections = MAX_CONNECTIONS
         self._guests: set[Guest] = set()
         self._users: Counter[int] = Counter()
+        self._resting: defaultdict[int, dict[Guest, None]] = defaultdict(dict)
         self._held = 0  # at most: what has gone since it was counted is still in it
 
     def fit(self, descriptors: int) -> None:
@@ -56,8 +53,20 @@ class Room:
 
     def leave(self, guest: Guest) -> None:
         """Count it no longer."""
+        self.work(guest)
         self._guests.remove(guest)
         self._users -= Counter((guest.uid,))  # which forgets who has none left
+
+    def rest(self, guest: Guest) -> None:
+        """Take note that nothing would be lost with it; of each user, the first to rest goes."""
+        self._resting[guest.uid][guest] = None
+
+    def work(self, guest: Guest) -> None:
+        """Take note that it must not be ended to make room, or is at its end anyway."""
+        resting = self._resting[guest.uid]
+        resting.pop(guest, None)
+        if not resting:
+            del self._resting[guest.uid]
 
     def refusal(self, uid: int) -> str | None:
         """Return why a user can have no further connection; None where it can, perhaps by now.
@@ -103,11 +112,9 @@ class Room:
             self._held -= held[guest]
 
     def _evict(self, uid: int, why: str) -> bool:
-        losses = {
-            guest: loss
-            for guest in self._guests
-            if guest.uid == uid and (loss := guest.loss) is not None
-        }
-        if losses:
-            min(losses, key=losses.__getitem__).cut(why)
-        return bool(losses)
+        guest = next(iter(self._resting.get(uid, ())), None)
+        if guest is None:
+            return False
+        self.work(guest)
+        guest.cut(why)
+        return True

@@ -47,7 +47,7 @@ class Shelf(Store):
     async def jobs(self) -> list[Job]:
         """Return the jobs that can be read, newest first."""
         page = await self.read(lambda books: archive.page(books, ListJobs(), None, 1000))
-        return page[0]
+        return page.jobs
 
     async def fault(self, *hooks: str, **values: Any) -> str:
         """Return the reason for which the start of a job is not taken."""

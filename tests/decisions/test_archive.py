@@ -27,8 +27,8 @@ def books(tmp_path: Path) -> Iterator[Ledger]:
 def page(
     books: Ledger, limit: int = 100, before: int | None = None, **filters: Any
 ) -> tuple[list[int], str | None]:
-    jobs, cursor = archive.page(books.connection, ListJobs(**filters), before, limit)
-    return [job.job_id for job in jobs], cursor
+    found = archive.page(books.connection, ListJobs(**filters), before, limit)
+    return [job.job_id for job in found.jobs], None if found.cursor is None else str(found.cursor)
 
 
 def test_a_job_with_all_its_runs(books: Ledger) -> None:
@@ -77,16 +77,27 @@ def test_pages_follow_each_other_without_a_gap_or_a_repeat(books: Ledger) -> Non
 
 
 def test_a_page_of_large_jobs_ends_early(books: Ledger) -> None:
-    large: dict[str, Any] = {
-        "profile": "x" * 120_000,
-        "user": "x" * 120_000,
-        "attributes": {"a": "x" * 120_000},
-    }
+    large: dict[str, Any] = {"profile": "x" * 90_000}
     for _ in range(8):
         books.start(**large)
     assert page(books) == ([8, 7, 6], "6")
     assert page(books, before=6) == ([5, 4, 3], "3")
     assert page(books, before=3) == ([2, 1], None)
+
+
+def test_a_query_looks_at_so_many_jobs_and_no_more(
+    books: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LOOK_AT", 3)
+    for n in range(1, 11):
+        books.start(profile="odd" if n % 2 else "even")
+    books.connection.execute("DELETE FROM jobs WHERE key BETWEEN 4 AND 6")
+    books.connection.execute("UPDATE jobs SET profile = 'last' WHERE key = 1")
+    assert page(books, profile="odd") == ([9], "8")
+    assert page(books, before=8, profile="odd") == ([7], "5")
+    assert page(books, before=5, profile="odd") == ([3], None)
+    assert page(books, profile="last") == ([], "8")
+    assert page(books, state=JobState.RUNNING, profile="last") == ([1], None)
 
 
 @pytest.mark.parametrize(

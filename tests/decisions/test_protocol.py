@@ -25,7 +25,6 @@ from hookd.server import protocol
 from hookd.server.protocol import (
     INTERFACES,
     MAX_MESSAGE,
-    MAX_NESTING,
     METHODS,
     Call,
     CallReader,
@@ -291,43 +290,6 @@ def test_every_parameter_of_an_enumeration_has_its_words() -> None:
 def test_strings_that_are_no_text_close_the_connection(text: bytes) -> None:
     with pytest.raises(ProtocolError):
         decoded(b'{"method":"io.hookd.Jobs.ServerStarted","parameters":{"instance":%s}}' % text)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b'{"method":"a.B","method":"a.C"}',
-        b'{"method":"a.B","parameters":{"x":1,"x":1}}',
-        b'{"method":"a.B","parameters":{"job_id":1,"job_\\u0069d":2}}',
-        b'{"method":"a.B","parameters":{"attributes":{"a":"b","c":"d","a":"b"}}}',
-        b'{"method":"a.B","other":[{"":1e999,"":%s}]}' % (b"9" * 5000),
-    ],
-)
-def test_a_name_twice_in_one_object_is_no_call(message: bytes) -> None:
-    with pytest.raises(ProtocolError, match="an object has a name twice"):
-        decode_call(message)
-
-
-def test_a_name_may_come_again_in_another_object() -> None:
-    attributes = {"profile": '"profile":1,"profile":2', "method": "x", "a": "{", "b": "\\"}
-    assert decoded(call(JOBS + "StartJob", {**START, "attributes": attributes}))
-    assert decode_call(call("a.B", x=[{"y": 1}, {"y": 1}], y=10**4000))
-
-
-@pytest.mark.parametrize("inner", [b"[]", b"{}", b'{"a":[{}]}', b'[[],"[[[",{}]'])
-def test_nesting_ends_at_its_limit(inner: bytes) -> None:
-    own = 2 if inner in (b"[]", b"{}") else 4 if b'"a"' in inner else 3
-    room = MAX_NESTING - own  # the message itself and what is inside
-
-    def nested(depth: int) -> bytes:
-        more = b",".join([b"[1,{}]"] * 40)  # many beside one another are no depth
-        return b'{"method":"a.B","text":"%s","wide":[%s],"x":%s%s%s}' % (
-            b"[{" * 50, more, b"[" * depth, inner, b"]" * depth,
-        )  # fmt: skip
-
-    decode_call(nested(room))
-    with pytest.raises(ProtocolError, match=f"nested deeper than {MAX_NESTING}"):
-        decode_call(nested(room + 1))
 
 
 def test_numbers_of_any_size_are_left_to_admission() -> None:

@@ -18,7 +18,6 @@ class Visitor:
 
     uid: int
     held: int = 0
-    loss: tuple[bool, float] | None = None
     why: list[str] = field(default_factory=list)
 
     def cut(self, reason: str) -> None:
@@ -32,17 +31,19 @@ def room() -> Room:
     return Room()
 
 
-def come(room: Room, uid: int, count: int, loss: tuple[bool, float] | None) -> list[Visitor]:
+def come(room: Room, uid: int, count: int, resting: bool = False) -> list[Visitor]:
     """Let connections in, as long as there is room."""
-    visitors = [Visitor(uid, loss=loss) for _ in range(count)]
+    visitors = [Visitor(uid) for _ in range(count)]
     for visitor in visitors:
         assert room.refusal(uid) is None
         room.enter(visitor)
+        if resting:
+            room.rest(visitor)
     return visitors
 
 
 def test_a_user_at_its_limit_and_one_past_it(room: Room) -> None:
-    busy = come(room, 7, USERS_MOST, None)
+    busy = come(room, 7, USERS_MOST)
     assert room.refusal(7) == f"the user has {USERS_MOST} connections open"
     assert room.refusal(8) is None
     room.leave(busy.pop())
@@ -50,34 +51,36 @@ def test_a_user_at_its_limit_and_one_past_it(room: Room) -> None:
     assert not any(visitor.why for visitor in busy)
 
 
-def test_the_connection_that_is_missed_least_makes_room(room: Room) -> None:
-    come(room, 7, USERS_MOST - 3, None)
-    half, old, new = Visitor(7, 0, (True, 1.0)), Visitor(7, 0, (False, 2.0)), Visitor(7)
-    new.loss = (False, 3.0)
-    for visitor in (new, half, old):
-        room.enter(visitor)
-    for gone in (old, new, half):
+def test_what_has_rested_longest_makes_room(room: Room) -> None:
+    come(room, 7, USERS_MOST - 4)
+    gone, older, old, new = come(room, 7, 4, resting=True)
+    room.leave(gone)
+    room.enter(gone)
+    for visitor in (older, new):
+        room.work(visitor)
+        room.rest(visitor)
+    for expected in (old, older, new):
         assert room.refusal(7) is None
-        assert gone.why == [f"the user has {USERS_MOST} connections open"]
-        gone.loss = None
+        assert expected.why == [f"the user has {USERS_MOST} connections open"]
     assert room.refusal(7) is not None
+    assert not gone.why
 
 
 def test_all_places_taken_and_one_past_it(room: Room) -> None:
-    come(room, 7, USERS_MOST, None)
-    others = come(room, 8, MAX_CONNECTIONS - USERS_MOST, None)
+    come(room, 7, USERS_MOST)
+    others = come(room, 8, MAX_CONNECTIONS - USERS_MOST)
     assert room.refusal(9) == f"{MAX_CONNECTIONS} connections are open"
     room.leave(others[0])
     assert room.refusal(9) is None
 
 
 def test_who_has_more_gives_way_and_never_who_has_less(room: Room) -> None:
-    many = come(room, 7, USERS_MOST, (True, 9.0))
-    few = come(room, 8, MAX_CONNECTIONS - USERS_MOST, (False, 1.0))
+    many = come(room, 7, USERS_MOST, resting=True)
+    few = come(room, 8, MAX_CONNECTIONS - USERS_MOST, resting=True)
     assert room.refusal(9) is None
     assert sum(map(bool, (v.why for v in many))) == 1
     for visitor in many:
-        visitor.loss = None  # all at work
+        room.work(visitor)
     assert room.refusal(7) == f"the user has {USERS_MOST} connections open"
     assert not any(visitor.why for visitor in few)
     assert room.refusal(9) is None

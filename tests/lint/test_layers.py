@@ -18,7 +18,7 @@ LAYERS = {
     "trust": ("trust",),
     "files": ("confdir",),
     "journal": ("journal",),
-    "sockets": ("sockets", "server.hangups"),
+    "sockets": ("sockets", "server.hangups", "server.turns"),
     "decisions": (
         "server.protocol",
         "server.lifecycle",
@@ -26,6 +26,7 @@ LAYERS = {
         "server.matching",
         "server.room",
         "server.schedule",
+        "server.shape",
     ),
     "books": (
         "server.entries",
