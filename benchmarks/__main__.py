@@ -13,6 +13,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import psutil
+
 from benchmarks import machine, table
 from benchmarks.bench import Bench, Skipped, progress
 from benchmarks.figures import Line
@@ -22,42 +24,57 @@ ROWS = (
     "runs", "answers", "latency", "fairness", "weight", "start", "growth", "payload", "ways",
 )  # fmt: skip
 """Each is a module beside this file, with a function `measure`."""
+QUIET_SEC = 1.0  # before each row, in which nothing of ours runs: whoever works then disturbs
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure what was asked for; exit status 1: a row failed."""
     asked = _arguments()
     os.umask(0o022)
-    lines: list[Line] = []
-    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="hookd-", dir=asked.directory) as scratch:
         Path(scratch).chmod(0o755)
         bench = Bench(asked.rounds, asked.quick, Path(scratch))
-        about = machine.description(bench.scratch) + f"\n- medians of {bench.rounds} rounds"
-        print(about, flush=True)
+        found = Found(machine.description(bench))
         for row in asked.rows or ROWS:
-            began = time.monotonic()
-            progress(f"{row}:")
-            try:
-                measure: Callable[[Bench], list[Line]] = import_module(f"benchmarks.{row}").measure
-                lines += measure(bench)
-            except Skipped as e:
-                notes.append(f"- {row}: not measured: {e}")
-                progress(notes[-1])
-            except Exception:  # the other rows took minutes: they are shown all the same
-                traceback.print_exc()
-                notes.append(f"- {row}: FAILED")
-            progress(f"{row}: {time.monotonic() - began:.0f} s")
-    about += f"\n- load at the end {os.getloadavg()[0]:.1f}, most of it our own"
-    print(table.aligned(lines))
-    if notes:
-        print("\n".join(notes))
-    if any(note.endswith("FAILED") for note in notes):
-        sys.exit(1)
+            found.add(row, bench)
+    print("\n".join(["", found.about(), "", table.aligned(found.lines)]))
+    if found.failed:
+        sys.exit(f"failed: {', '.join(found.failed)}")
     if asked.write:
-        about = "\n".join([about, *notes])
-        table.replace(TREE / "README.md", table.ratios(lines))
-        table.replace(TREE / "benchmarks/README.md", f"{about}\n\n{table.whole(lines)}")
+        table.replace(TREE / "README.md", table.ratios(found.lines))
+        whole = f"{found.about()}\n\n{table.whole(found.lines)}"
+        table.replace(TREE / "benchmarks/README.md", whole)
+
+
+class Found:
+    """What was measured on this machine."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+        self.lines: list[Line] = []
+        self.failed: list[str] = []
+        self._busy: list[float] = []
+
+    def add(self, row: str, bench: Bench) -> None:
+        """Measure one row. One that fails takes nothing from the others: they took minutes."""
+        self._busy.append(psutil.cpu_percent(QUIET_SEC))
+        progress(f"{row}: before it {self._busy[-1]:.0f} % of the CPUs were busy")
+        began = time.monotonic()
+        try:
+            measure: Callable[[Bench], list[Line]] = import_module(f"benchmarks.{row}").measure
+            self.lines += measure(bench)
+        except Skipped as e:
+            self.notes.append(f"{row}: not measured: {e}")
+        except Exception:
+            traceback.print_exc()
+            self.failed.append(row)
+        progress(f"{row}: {time.monotonic() - began:.0f} s")
+
+    def about(self) -> str:
+        """Return what to know beside the figures, as a list."""
+        least, most = min(self._busy), max(self._busy)
+        busy = f"busy with other things before each row: {least:.0f}–{most:.0f} % of the CPUs"
+        return "\n".join(f"- {note}" for note in [*self.notes, busy])
 
 
 def _arguments() -> argparse.Namespace:

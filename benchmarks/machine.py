@@ -15,24 +15,25 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.bench import Bench
+
 JOURNAL = "/run/systemd/journal/socket"
 
 
-def description(scratch: Path) -> str:
-    """Return a few lines about the machine, the programs, and what else went on."""
+def description(bench: Bench) -> list[str]:
+    """Return notes about the machine, the programs and the method."""
     cpu = re.search(r"(?m)^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text())
     journal = "a real journald" if journal_listens() else "none: records go to a file"
     commit = _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
-    return "\n".join(
-        [
-            f"- {time.strftime('%Y-%m-%d')}, commit {commit}, {_user()}",
-            f"- {len(os.sched_getaffinity(0))} CPUs ({cpu[1] if cpu else platform.machine()}), "
-            f"Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the start",
-            f"- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-            f"webhook {_said('webhook', '-version').removeprefix('webhook version ')}",
-            f"- state on {file_system(scratch)}; journal: {journal}",
-        ]
-    )
+    return [
+        f"{time.strftime('%Y-%m-%d')}, commit {commit}, {_user()}",
+        f"medians of {bench.rounds} rounds",
+        f"{len(os.sched_getaffinity(0))} CPUs ({cpu[1] if cpu else platform.machine()}), "
+        f"Linux {platform.release()}",
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"webhook {_said('webhook', '-version').removeprefix('webhook version ')}",
+        f"state on {file_system(bench.scratch)}; journal: {journal}",
+    ]
 
 
 def journal_listens() -> bool:
