@@ -17,6 +17,12 @@ import ctypes  # noqa: E402
 import gc  # noqa: E402
 
 
+def let_in(name: str) -> None:
+    """Call this before what needs one of those after all."""
+    if sys.modules.get(name, name) is None:
+        del sys.modules[name]
+
+
 def settle() -> None:
     """Call this when a start is over: give back what only the start needed.
 

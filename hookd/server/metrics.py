@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hookd import __version__
+from hookd import __version__, lean
 from hookd.model import Event, HookRun, Phase, RunState
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Metrics:
 
     def text(self, gauges: Gauges) -> str:
         """Return all figures in the OpenMetrics text format."""
+        lean.let_in("ssl")  # the library's HTTP server, which nobody starts, imports it
         from prometheus_client.openmetrics.exposition import generate_latest
 
         written: bytes = generate_latest(_Collected(self._collect(gauges)))  # type: ignore[no-untyped-call]
