@@ -46,14 +46,42 @@ def check(path: str | os.PathLike[str]) -> None:
     resolve(os.path.join(os.getcwd(), path), trusted_uids())
 
 
-def resolve(path: str, trusted: frozenset[int]) -> tuple[str, os.stat_result]:
+Steps = list[tuple[str, tuple[int, ...]]]
+"""What stood at each step of a path: its entries, each with its `identity`."""
+
+
+def identity(info: os.stat_result) -> tuple[int, ...]:
+    """Return what has not changed where a second look at an entry finds the same.
+
+    The change time cannot be set back: the same one means the same owner, mode and content. A
+    directory's changes with every entry in it, so there it is the owner and the mode themselves.
+    """
+    if stat.S_ISDIR(info.st_mode):
+        return info.st_dev, info.st_ino, info.st_mode, info.st_uid
+    return info.st_dev, info.st_ino, info.st_ctime_ns
+
+
+def unchanged(steps: Steps) -> bool:
+    """Return whether a path still leads where it led, so that nothing need be checked again."""
+    try:
+        return all(identity(os.lstat(entry)) == seen for entry, seen in steps)
+    except OSError:
+        return False
+
+
+def resolve(
+    path: str, trusted: frozenset[int], steps: Steps | None = None
+) -> tuple[str, os.stat_result]:
     """Follow a path step by step; return the real one and what stands there.
 
-    Raises PathError where a step is missing or somebody not trusted could change it.
+    What stood at each step is added to `steps`. Raises PathError where a step is missing or
+    somebody not trusted could change it.
     """
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     at, info = "", look("/", path)
     check_owner("/", info, None, trusted)
+    steps = [] if steps is None else steps
+    steps.append(("/", identity(info)))
     links = 0
     above: list[tuple[str, os.stat_result]] = []
     while todo:
@@ -66,6 +94,7 @@ def resolve(path: str, trusted: frozenset[int]) -> tuple[str, os.stat_result]:
         entry = f"{at}/{name}"
         found = look(entry, path)
         check_owner(entry, found, info, trusted)
+        steps.append((entry, identity(found)))
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if links > MAX_LINKS:

@@ -13,7 +13,7 @@ import os
 import stat
 
 from hookd.config import Config
-from hookd.trust import PathError, kind_of, mode, resolve, trusted_uids
+from hookd.trust import PathError, Steps, kind_of, mode, resolve, trusted_uids, unchanged
 
 HEAD = 256  # bytes of a program that execve(2) looks at (BINPRM_BUF_SIZE)
 MAX_INTERPRETERS = 5  # scripts that interpret one another: execve(2) follows no more
@@ -21,55 +21,51 @@ PROGRAM_ALLOWED = "an executable program that only root and hookd's own user can
 
 
 class Checker:
-    """Checks programs before each run; remembers what it has read of those that are unchanged."""
+    """Checks programs before each run; one whose path leads where it led needs only a look."""
 
     def __init__(self, trusted: frozenset[int]) -> None:
         self._trusted = trusted
-        self._read: dict[str, tuple[tuple[int, int, int], str | None]] = {}
+        self._passed: dict[str, tuple[str, Steps]] = {}
 
     def check(self, path: str) -> str:
         """Return the path to execute: the same program with every link resolved.
 
         Raises PathError.
         """
-        real, info = resolve(path, self._trusted)
+        real, steps = self._passed.get(path, ("", []))
+        if not steps or not unchanged(steps):
+            steps = []
+            real = self._program(path, steps)
+            interpreted = real
+            for _ in range(MAX_INTERPRETERS):
+                interpreter = interpreter_of(interpreted)
+                if interpreter is None:
+                    break
+                interpreted = self._interpreter(interpreted, interpreter, steps)
+            else:
+                raise PathError(
+                    f"{interpreted} is interpreted by more than {MAX_INTERPRETERS} scripts, one "
+                    "after the other"
+                )
+            self._passed[path] = real, steps
+        return real
+
+    def _program(self, path: str, steps: Steps) -> str:
+        real, info = resolve(path, self._trusted, steps)
         if not stat.S_ISREG(info.st_mode):
             raise PathError(f"{real} is a {kind_of(info)}")
         if not info.st_mode & 0o111:
             raise PathError(f"{real} is not executable (mode {mode(info)})")
-        self._check_interpreters(real, info)
         return real
 
-    def _check_interpreters(self, path: str, info: os.stat_result) -> None:
-        """See that what executes the program, and what executes that, is to be trusted too."""
-        for _ in range(MAX_INTERPRETERS):
-            interpreter = self._interpreter(path, info)
-            if interpreter is None:
-                return
-            if not interpreter.startswith("/"):
-                raise PathError(f"{path} has the interpreter {interpreter}, a relative path")
-            try:
-                real, info = resolve(interpreter, self._trusted)
-            except PathError as e:
-                raise PathError(f"{path} has the interpreter {interpreter}: {e}") from None
-            if not stat.S_ISREG(info.st_mode):
-                raise PathError(f"{path} has the interpreter {interpreter}, a {kind_of(info)}")
-            if not info.st_mode & 0o111:
-                raise PathError(
-                    f"{path} has the interpreter {interpreter}, which is not executable"
-                )
-            path = real
-        raise PathError(
-            f"{path} is interpreted by more than {MAX_INTERPRETERS} scripts, one after the other"
-        )
-
-    def _interpreter(self, path: str, info: os.stat_result) -> str | None:
-        # The change time cannot be set back: the same one means the same content.
-        identity = (info.st_dev, info.st_ino, info.st_ctime_ns)
-        known = self._read.get(path)
-        if known is None or known[0] != identity:
-            known = self._read[path] = (identity, interpreter_of(path))
-        return known[1]
+    def _interpreter(self, path: str, interpreter: str, steps: Steps) -> str:
+        """Return the real path of what executes a program: it is to be trusted too."""
+        if not interpreter.startswith("/"):
+            raise PathError(f"{path} has the interpreter {interpreter}, a relative path")
+        try:
+            return self._program(interpreter, steps)
+        except PathError as e:
+            raise PathError(f"{path} has the interpreter {interpreter}: {e}") from None
 
 
 def check(path: str, trusted: frozenset[int] | None = None) -> str:

@@ -83,7 +83,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "interpreter is a directory": (
         lambda p: script(p, "#!/etc\n"),
-        "{p} has the interpreter /etc, a directory",
+        "{p} has the interpreter /etc: /etc is a directory",
     ),
     "NUL in the first line": (
         lambda p: script(p, "#!/bin/\0sh\n"),
@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "interpreter is no program": (
         lambda p: script(p, "#!/etc/passwd\n"),
-        "{p} has the interpreter /etc/passwd, which is not executable",
+        "{p} has the interpreter /etc/passwd: /etc/passwd is not executable (mode 0644)",
     ),
 }
 
@@ -156,6 +156,41 @@ def test_an_interpreter_is_looked_at_before_each_run(scratch: Path, steps: int) 
     (scratch / str(steps)).chmod(0o777)
     with pytest.raises(PathError, match=f"/{steps} is writable by everybody"):
         checker.check(str(scratch / "hook"))
+
+
+def repointed(scratch: Path) -> None:
+    (scratch / "link").unlink()
+    (scratch / "link").symlink_to("other")
+
+
+def replaced(scratch: Path) -> None:
+    script(scratch / "new", "#!/bin/sh\r\n")
+    (scratch / "new").rename(scratch / "dir/hook")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "mode of the program": (lambda s: (s / "dir/hook").chmod(0o777), "writable by everybody"),
+    "mode of a directory": (lambda s: (s / "dir").chmod(0o777), "writable by everybody"),
+    "content": (lambda s: (s / "dir/hook").write_text("echo"), "is no program"),
+    "another link": (repointed, "not executable"),
+    "another file": (replaced, "CRLF"),
+    "gone": (lambda s: (s / "dir/hook").unlink(), "does not exist"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_after_a_check_is_seen_by_the_next(scratch: Path, change: str) -> None:
+    act, expected = CHANGES[change]
+    (scratch / "dir").mkdir()
+    script(scratch / "dir/hook")
+    (scratch / "other").write_text("x")
+    (scratch / "link").symlink_to("dir/hook")
+    checker = Checker(trusted_uids())
+    for _ in range(2):
+        assert checker.check(str(scratch / "link")) == str(scratch / "dir/hook")
+    act(scratch)
+    with pytest.raises(PathError, match=expected):
+        checker.check(str(scratch / "link"))
 
 
 def test_what_is_said_of_any_path_can_be_sent(scratch: Path) -> None:
