@@ -23,6 +23,7 @@ import hookd
 from hookd import records
 from hookd.errors import ConfigError
 from hookd.journal import Journal
+from hookd.link import Reload
 from hookd.runner import cgroup, launcher, untaken
 from hookd.runner.runner import Runner, load
 from hookd.runner.serverlink import ServerLink
@@ -126,7 +127,7 @@ class Service:
     def _reload(self) -> None:
         usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
-        self._runner.load()
+        self._runner.take(Reload())  # so that the server hears of it
         self._notify("READY=1")
 
     def _tick(self) -> None:
