@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What server and runner do not take from one another, or from anybody else."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+
+import pytest
+
+from tests.durability.hooks import ended, noted, noting
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+from tests.support.records import Records
+from tests.support.runner import PYTHON
+from tests.support.runner_unit import RunnerUnit
+from tests.support.wire import Wire
+
+CONNECT = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as peer:
+    peer.connect(sys.argv[1])
+    sys.stdout.buffer.write(peer.recv(100))
+"""
+
+
+def test_two_configurations_start_nothing(daemon: Daemon, runner: RunnerUnit) -> None:
+    noting(daemon, "hook", 'phases = ["start"]\n')
+    runner.start()
+    daemon.start(*runner.arguments)
+    with Wire(daemon.socket) as wire:
+        ended(wire, wire.start()["job_id"], 1)
+        noting(daemon, "hook", 'phases = ["start"]\norder = 7\n')
+        assert runner.process is not None
+        runner.process.send_signal(signal.SIGHUP)  # the runner alone
+        eventually(lambda: not wire.status()["healthy"])
+        (problem,) = wire.status()["problems"]
+        assert problem.startswith("no hook starts, the runner's configuration differs: ")
+        job = wire.start()["job_id"]
+        assert wire.job(job)["hooks"][0]["state"] == "waiting"
+        assert len(noted(daemon)) == 1
+        wire.call("io.hookd.Manager.Reload")
+        ended(wire, job, 1)
+        assert wire.status()["healthy"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user at hand")
+def test_another_user_may_not_be_the_server(runner: RunnerUnit, records: Records) -> None:
+    runner.start()
+    runner.directory.chmod(0o755)
+    runner.socket.chmod(0o666)
+    mallory = pwd.getpwnam("daemon")
+    heard = subprocess.run(
+        [PYTHON, "-c", CONNECT, runner.socket],
+        user=mallory.pw_uid,
+        group=mallory.pw_gid,
+        extra_groups=[],
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    assert heard == b""
+    said = [record["MESSAGE"] for record in records.find(SYSLOG_IDENTIFIER="hookd")]
+    assert [line for line in said if f"a process of uid {mallory.pw_uid} may not use" in line]
