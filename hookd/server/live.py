@@ -69,17 +69,16 @@ class LiveEvent(msgspec.Struct, eq=False):
             self.open.discard(run.run_id)
             self.gates.discard(run.run_id)
         for follower in self._followers:
-            follower.note(copy.copy(run))
+            follower.changed(run)
 
     def printed(self, line: Output) -> None:
         """Tell those who want it what a run has printed."""
         for follower in self._followers:
-            if follower.output:
-                follower.note(line)
+            follower.printed(line)
 
-    def follow(self, output: bool = False) -> Follower:
-        """Return a view of the changes from now on; `close` it when done."""
-        follower = Follower(self, output)
+    def follow(self, changes: bool = False, output: bool = False) -> Follower:
+        """Return a view from now on, perhaps of each change and output; `close` it when done."""
+        follower = Follower(self, changes, output)
         self._followers.add(follower)
         return follower
 
@@ -91,18 +90,31 @@ class LiveEvent(msgspec.Struct, eq=False):
 
 
 class Follower:
-    """Somebody who waits for an event's runs, and perhaps for what they print."""
+    """Somebody who waits for an event's runs, and perhaps for all that happens to them."""
 
-    def __init__(self, event: LiveEvent, output: bool) -> None:
-        self.output = output
+    __slots__ = ("_changes", "_event", "_over", "_told", "_told_output", "_wakeup")
+
+    def __init__(self, event: LiveEvent, changes: bool, output: bool) -> None:
         self._event = event
+        self._told = changes
+        self._told_output = output
+        self._over: Callable[[], bool] = lambda: False  # whether the wait is
         self._changes: deque[HookRun | Output] = deque()
         self._wakeup: asyncio.Future[None] | None = None
 
-    def note(self, change: HookRun | Output) -> None:
-        """Remember a change, and wake the one who waits."""
-        self._changes.append(change)
-        self.wake()
+    def changed(self, run: HookRun) -> None:
+        """Wake the one who waits, where this is what he waits for."""
+        if self._told:
+            self._changes.append(copy.copy(run))
+            self.wake()
+        elif self._over():
+            self.wake()
+
+    def printed(self, line: Output) -> None:
+        """Pass a line of output on to one who wants it."""
+        if self._told_output:
+            self._changes.append(line)
+            self.wake()
 
     async def change(self) -> HookRun | Output | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
@@ -114,18 +126,20 @@ class Follower:
 
     async def decided(self) -> None:
         """Wait until the gates have decided. Raises ShuttingDown."""
-        while not self._event.decided:
-            await self._wait()
+        await self._until(lambda: self._event.decided)
 
     async def ended(self) -> None:
         """Wait until all runs have ended. Raises ShuttingDown."""
-        while self._event.open:
-            self._changes.clear()
-            await self._wait()
+        await self._until(lambda: not self._event.open)
 
     def close(self) -> None:
         """Stop following."""
         self._event._followers.discard(self)
+
+    async def _until(self, over: Callable[[], bool]) -> None:
+        self._over = over
+        while not over():
+            await self._wait()
 
     async def _wait(self) -> None:
         if self._event.abandoned:

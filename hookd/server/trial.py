@@ -63,7 +63,7 @@ async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -
     booked, live = await core.book(lambda books: books.test(event, run, uid, now))
     if live is None or call.oneway:
         return Trial(run=booked.runs[0][0])
-    follower = live.follow(output=True)
+    follower = live.follow(changes=True, output=True)
     try:
         return await _follow(session, call, live, follower)
     finally:
