@@ -2,10 +2,11 @@
 # Each target is an entry that also works without make; `make help` lists them.
 
 ROUNDS ?= 50
+MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test test-all test-system hostile crash fuzz bench exposure lint deb rpm clean
+.PHONY: help setup demo tour test test-all test-system hostile crash fuzz attack soak bench exposure lint deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +37,12 @@ crash: ## kill hookd ROUNDS times at random moments and check the books
 
 fuzz: ## look SECONDS long for bytes that break an invariant, for each of them
 	@SECONDS=$(SECONDS) tests/run -m fuzz
+
+attack: ## attack the socket, with an innocent client beside each attack
+	@tests/run -m attack
+
+soak: ## good and hostile load for MINUTES: nothing may grow
+	@MINUTES=$(MINUTES) tests/run -m soak
 
 bench: ## measure hookd beside its peers
 	@benchmarks/run

@@ -56,6 +56,7 @@ from hookd.server.upkeep import Upkeep
 
 RELOAD_TRIES = 3  # when the files change while both processes read them
 RELOAD_SEC = 30.0  # for the runner to read the configuration
+RUNNER_SEC = 10.0  # for the runner to say who it is, before that is a problem
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
 
 
@@ -75,9 +76,9 @@ class Daemon:
         self._setup = setup
         self._notes = list(loaded.notes)
         self._runner_notes: list[str] = []
-        self._problems: dict[str, str] = {"runner": "the runner is not connected yet"}
+        self._problems: dict[str, str] = {}
         self._started_usec = time.time_ns() // 1000
-        self._service = Service()
+        self._service = Service(self._status)
         self._journal = Journal()
         now = partial(clocks, setup.boot_id)
         self._store = Store(
@@ -109,6 +110,7 @@ class Daemon:
         self._loaded_by_runner: asyncio.Future[RunnerLoaded] | None = None
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._restored = False
+        self._late: asyncio.TimerHandle
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
@@ -152,7 +154,7 @@ class Daemon:
             self._journal.send(CONFIG_NOTE, detail=note)
         detail = f"hookd {__version__} is ready: {len(self._core.config.hooks)} hooks"
         self._journal.send(SERVER_STARTED, detail=detail)
-        self._service.ready(self._status())
+        self._service.ready()
 
     async def stop(self) -> None:
         """Take no more, answer what was asked, let running hooks end where they are ours."""
@@ -182,6 +184,9 @@ class Daemon:
             return
         self._restored = True
         self._upkeep.tie_broken(tied)  # the connections of before are gone
+        self._late = asyncio.get_running_loop().call_later(
+            RUNNER_SEC, self._on_runner_lost, "it has not said who it is"
+        )
         if isinstance(self._setup.runner, Path):
             self._link.connect(self._setup.runner)
         else:
@@ -201,7 +206,7 @@ class Daemon:
             self._problems["storage"] = f"storage failed: {fault}"
             self._journal.send(STORAGE_FAILED, detail=fault)
             self._spawn(self._probe_storage())
-        self._service.status(self._status())
+        self._service.changed()
 
     async def _probe_storage(self) -> None:
         """Try the disk again until it works, also when nobody asks for anything."""
@@ -233,9 +238,10 @@ class Daemon:
             elif isinstance(message, RunnerLoaded):
                 self._on_runner_loaded(message)
         self._core.dispatcher.messages(messages)
-        self._service.status(self._status())
+        self._service.changed()
 
     def _on_welcome(self, welcome: Welcome) -> None:
+        self._late.cancel()
         if not self._runner_seen.done():
             self._runner_seen.set_result(welcome)
         self._runner_notes = welcome.notes
@@ -263,7 +269,7 @@ class Daemon:
         else:
             why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
             self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
-        self._service.status(self._status())
+        self._service.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
         if self._core.dispatcher.instance is not None and not self._core.dispatcher.stopping:
@@ -272,7 +278,7 @@ class Daemon:
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
         if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
             self._loaded_by_runner.cancel()
-        self._service.status(self._status())
+        self._service.changed()
 
     # The configuration.
 
@@ -288,7 +294,7 @@ class Daemon:
             else:
                 self._adopt(loaded)
             finally:
-                self._service.ready(self._status())
+                self._service.ready()
             return [*self._notes, *self._runner_notes]
 
     async def _read_together(self) -> Loaded:
@@ -346,6 +352,8 @@ class Daemon:
     def _status(self) -> str:
         if self._problems:
             return "; ".join(self._problems.values())
+        if self._core.dispatcher.instance is None:
+            return "waiting for the runner"
         schedule = self._core.dispatcher.schedule
         return (
             f"{len(self._core.config.hooks)} hooks; {schedule.running} running, "
@@ -353,10 +361,12 @@ class Daemon:
         )
 
     def _observe_job(self, event: Event) -> None:
+        self._service.changed()
         self._metrics.job(event)
         self._feed.job(event, time.time_ns() // 1000)
 
     def _observe_run(self, job_id: int, run: HookRun) -> None:
+        self._service.changed()
         self._metrics.run(run)
         self._feed.run(job_id, run, time.time_ns() // 1000)
 

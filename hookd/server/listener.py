@@ -25,13 +25,13 @@ from hookd.sockets import BACKLOG, credentials
 
 T = TypeVar("T")
 
+READ_AT_ONCE = 16 * 1024  # bytes of a connection, before others are read; asyncio takes 256 KiB
 READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
 WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before we wait for it
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
 FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
-LARGE = 16 * 1024  # bytes of a call that takes its turn with others as large: in memory, and in
-LARGE_AT_ONCE = 4  # time, it is many times what it is on the wire
+LARGE = 16 * 1024  # bytes of a call that waits for others as large: up to 10 ms and 3 MB each
 ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
 ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
 
@@ -50,7 +50,7 @@ Report = Callable[[Peer, str], None]
 """Told when a peer is cut off, and why."""
 
 
-class Session(asyncio.Protocol):
+class Session(asyncio.BufferedProtocol):
     """One connection, as handlers know it: who is there, and a way to answer more than once."""
 
     def __init__(self, listener: Listener, peer: Peer) -> None:
@@ -68,7 +68,7 @@ class Session(asyncio.Protocol):
         self._eof = False
         self._last = False
         self._served = False
-        self._large = False  # whether it has one of the turns for large calls
+        self._large = False  # whether it has the turn of the large calls
         self._at_work = 0  # bytes of the call that is being answered
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ties: set[int] = set()
@@ -105,14 +105,18 @@ class Session(asyncio.Protocol):
         self.made = True
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return where bytes may be put until `buffer_updated`, which follows at once."""
+        return self._listener.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take bytes; stop taking them when enough wait already."""
-        self._reader.feed(data)
+        self._reader.feed(self._listener.buffer[:nbytes])
         if self.busy and self._reader.held > READ_AHEAD:
             self._transport.pause_reading()
             self._watch_hangup()
         self._wake()
-        self._listener.room.took(len(data))
+        self._listener.room.took(nbytes)
 
     def eof_received(self) -> bool:
         """Note that no more calls come; answers still go out (`printf | socat` does this)."""
@@ -162,7 +166,7 @@ class Session(asyncio.Protocol):
                 room.work(self)
                 self._at_work = len(message)
                 await self._listener.turns.take(self.uid)
-                await self._in_turn(message, handler)
+                await self._answer(message, handler)
                 message = b""  # up to a megabyte, for as long as nothing more comes
                 await self._writable.wait()
                 self._at_work = 0
@@ -196,31 +200,28 @@ class Session(asyncio.Protocol):
         if not self.busy:
             self._transport.close()
 
-    async def _in_turn(self, message: bytes, handler: Handler) -> None:
-        try:
-            if len(message) > LARGE:
-                self._large = await self.patiently(self._listener.large.acquire())
-            await self._answer(message, handler)
-        except HungUp:
-            return
-        finally:
-            self._let_others()
-
     def _let_others(self) -> None:
         if self._large:
             self._large = False
             self._listener.large.release()
 
     async def _answer(self, message: bytes, handler: Handler) -> None:
-        call = decode_call(message)
         try:
-            answer = encode_reply(await handler(self, call))
-        except ProtocolError:
-            raise
-        except HookdError as e:
-            answer = encode_error(e)
-        if not call.oneway:
-            self._send(answer)
+            if len(message) > LARGE:
+                self._large = await self.patiently(self._listener.large.acquire())
+            call = decode_call(message)
+            try:
+                answer = encode_reply(await handler(self, call))
+            except ProtocolError:
+                raise
+            except HookdError as e:
+                answer = encode_error(e)
+            if not call.oneway:
+                self._send(answer)
+        except HungUp:
+            return
+        finally:
+            self._let_others()
 
     async def _next(self) -> bytes | None:
         """Return the next message, None when no more come; half a message must end in time."""
@@ -293,7 +294,8 @@ class Listener:
         self.hangups = Hangups()
         self.room = Room()
         self.turns = Turns()
-        self.large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self.large = asyncio.Lock()
+        self.buffer = bytearray(READ_AT_ONCE)
         self._handler = handler
         self._knows = knows
         self._on_lost = on_lost

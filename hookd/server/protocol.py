@@ -106,6 +106,7 @@ class ListJobs(Parameters, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     since_usec: int | None = None
     until_usec: int | None = None
+    unfinished: bool | None = None
     cursor: str | None = None
     limit: int | None = None
 
@@ -156,6 +157,7 @@ class TestHook(Parameters, frozen=True, kw_only=True):
     file_count: int | None = None
     byte_count: int | None = None
     outcome: Outcome | None = None
+    request_id: str | None = None
     dry_run: bool | None = None
 
 
@@ -240,7 +242,7 @@ class CallReader:
         """Return the number of bytes that wait here."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take what arrived."""
         self._buffer += data
 

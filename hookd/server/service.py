@@ -6,29 +6,44 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 
 import sdnotify
 
+STATUS_SEC = 0.2  # from a change to the line that shows it: a busy server changes all the time
+
 
 class Service:
-    """Talks to the service manager; says nothing where there is none."""
+    """Talks to the service manager; says nothing where there is none.
 
-    def __init__(self) -> None:
+    `describe` returns how things are, as a line for people.
+    """
+
+    def __init__(self, describe: Callable[[], str]) -> None:
+        self._describe = describe
         self._notifier = sdnotify.SystemdNotifier()
-        self._status = ""
+        self._shown = ""
+        self._show: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._watchdog: asyncio.TimerHandle | None = None
 
-    def ready(self, status: str) -> None:
+    def ready(self) -> None:
         """Say that the socket is served, or that a reload is over; begin to feed the watchdog."""
-        self._status = status
-        self._notifier.notify(f"READY=1\nSTATUS={status}")
+        self._shown = self._describe()
+        self._notifier.notify(f"READY=1\nSTATUS={self._shown}")
         if self._watchdog is None:
             self._feed()
 
-    def status(self, status: str) -> None:
-        """Show a line for people, in `systemctl status`."""
-        if status != self._status:
-            self._status = status
+    def changed(self) -> None:
+        """Show how things are, in `systemctl status`, in a moment: the last change is in it."""
+        if self._show is None and not self._stopping:
+            self._show = asyncio.get_running_loop().call_later(STATUS_SEC, self._show_now)
+
+    def _show_now(self) -> None:
+        self._show = None
+        status = self._describe()
+        if status != self._shown:
+            self._shown = status
             self._notifier.notify(f"STATUS={status}")
 
     def reloading(self) -> None:
@@ -37,7 +52,10 @@ class Service:
         self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
     def stopping(self, status: str) -> None:
-        """Say that the stop has begun."""
+        """Say that the stop has begun: from now on, no change is of interest."""
+        self._stopping = True
+        if self._show is not None:
+            self._show.cancel()
         self._notifier.notify(f"STOPPING=1\nSTATUS={status}")
 
     def close(self) -> None:

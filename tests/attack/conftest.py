@@ -51,7 +51,7 @@ def scene(prepared: Path, setting: Setting) -> Iterator[Scene]:
         for path in (prepared, *prepared.rglob("*")):
             os.chown(path, pwd.getpwnam(account).pw_uid, -1)
     nap = daemon.script("nap", "exec sleep 0.3")
-    daemon.hook("nap", f'command = "{nap}"\n[match]\nprofile = ["nap"]\n[run]\nuser = "{_me()}"\n')
+    daemon.hook("nap", f'command = "{nap}"\n[match]\nprofile = ["nap"]\n')
     daemon.start()
     daemon.socket.chmod(0o666)
     yield Scene(daemon, become(attacker), become(account))
@@ -87,10 +87,6 @@ def become(account: str | None) -> list[str]:
     if account is None:
         return []
     return ["setpriv", f"--reuid={account}", "--regid=65534", "--clear-groups"]
-
-
-def _me() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def million_jobs(directory: Path) -> None:

@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 
 TREE = Path(__file__).parents[2]
 MOST_WAIT = 0.05  # seconds that the innocent client may wait for an answer
-HOPS = 2  # threads that must run one after the other for it, each with its share of any load
+HOPS = 3  # turns of threads for one answer (loop, writer, loop), each with its share of any load
 MOST_GROWTH = 64 * 1024 * 1024  # bytes that hookd may be larger than before, at any moment
 LOOK_EVERY = 0.02  # seconds between two looks at the memory
 

@@ -54,6 +54,7 @@ class Daemon:
         notify.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, self.log.open("ab") as log:
             ready.bind(str(notify))
+            notify.chmod(0o777)  # `prefix` may have changed the user
             ready.settimeout(READY_WITHIN)
             self.process = subprocess.Popen(
                 [

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What `systemctl status` shows: how things are, also when nothing changes any more."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
+from tests.support.runner_unit import RunnerUnit
+from tests.support.wire import Wire
+
+
+@pytest.fixture
+def lines(daemon: Daemon) -> Iterator[list[str]]:
+    """Return the status lines of a daemon; all it says is passed on to where it is waited for."""
+    path = daemon.directory / "manager"
+    daemon.prefix = ["env", f"NOTIFY_SOCKET={path}"]
+    found: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+
+        def hear() -> None:
+            while message := manager.recv(4096):
+                found.extend(
+                    line.removeprefix("STATUS=")
+                    for line in message.decode().splitlines()
+                    if line.startswith("STATUS=")
+                )
+                with contextlib.suppress(OSError):
+                    manager.sendto(message, str(daemon.directory / "notify"))
+
+        hearing = threading.Thread(target=hear)
+        hearing.start()
+        yield found
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(path))
+        hearing.join()
+
+
+def test_the_last_line_is_true(daemon: Daemon, lines: list[str]) -> None:
+    daemon.hook("nap", f'command = "{daemon.script("nap", "sleep 0.5")}"\n')
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        for _ in range(20):
+            wire.start()
+        eventually(lambda: any(line.startswith("1 hooks; 20 running") for line in lines))
+        eventually(lambda: lines[-1] == "1 hooks; 0 running, 0 waiting")
+    assert len(lines) < 20, "a line for each change"
+    assert daemon.stop() == 0
+    eventually(lambda: lines[-1].startswith("finishing"))
+
+
+def test_a_runner_that_is_on_its_way_is_no_problem(
+    daemon: Daemon, runner: RunnerUnit, lines: list[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as activated:
+        activated.bind(str(runner.socket))
+        activated.listen()
+        daemon.start(*runner.arguments)
+        with Wire(daemon.socket) as wire:
+            status = wire.status()
+            assert (status["healthy"], status["runner_connected"]) == (True, False)
+            assert lines[-1] == "waiting for the runner"
+    with Wire(daemon.socket) as wire:
+        eventually(lambda: not wire.status()["healthy"])
+        assert "the runner is not connected" in wire.status()["problems"][0]
+    runner.start()
+    with Wire(daemon.socket) as wire:
+        eventually(lambda: wire.status()["healthy"])
+        eventually(lambda: lines[-1] == "0 hooks; 0 running, 0 waiting")
