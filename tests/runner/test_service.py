@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -156,14 +156,12 @@ def test_a_socket_is_bound_where_nobody_else_can_put_one_in_its_place(scratch: P
     bind(path, 0o600).close()
 
 
-@pytest.mark.parametrize("kind", ["file", "directory", "link"])
-def test_only_a_socket_is_replaced(scratch: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    "make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("elsewhere")]
+)
+def test_only_a_socket_is_replaced(scratch: Path, make: Callable[[Path], None]) -> None:
     path = scratch / "runner.sock"
-    {
-        "file": path.touch,
-        "directory": path.mkdir,
-        "link": lambda: path.symlink_to("elsewhere"),
-    }[kind]()
+    make(path)
     with pytest.raises(OSError, match="something else than a socket is there"):
         bind(path, 0o600)
     assert path.is_symlink() or path.exists()
