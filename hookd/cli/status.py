@@ -54,6 +54,7 @@ class Hook(msgspec.Struct, kw_only=True):
     max_running: int
     failures: int
     parked: bool
+    next_retry_usec: int | None = None
     last: HookRun | None = None
 
 
@@ -117,8 +118,11 @@ def hooks(settings: Settings) -> int:
     if settings.json:
         print_json(found)
         return DONE
-    headings = ["HOOK", "KIND", "PHASES", "STATE", "FAILURES", "LAST RESULT", "AT", "COMMAND"]
-    table(headings, [_row(hook) for hook in found], ("COMMAND", "KIND"))
+    headings = (
+        "HOOK", "KIND", "PHASES", "STATE", "FAILURES", "NEXT RETRY", "LAST RESULT", "AT",
+        "COMMAND",
+    )  # fmt: skip
+    table(headings, [_row(hook) for hook in found], ("COMMAND", "KIND", "PHASES"))
     return DONE
 
 
@@ -130,6 +134,7 @@ def _row(hook: Hook) -> list[object]:
         ",".join(hook.phases),
         _state(hook),
         hook.failures,
+        at(hook.next_retry_usec),
         ended(last) if last else "-",
         at(last.ended_usec) if last else "-",
         hook.command,

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from hookd.cli.arguments import OF_A_START, OF_AN_END, WHO
+from hookd.cli.arguments import OF_A_START, OF_AN_END, REQUEST_ID, WAIT, WHO
 from hookd.cli.base import DONE, Settings, note, print_json
 from hookd.cli.command import command, options
 from hookd.cli.submit import judge
@@ -57,13 +57,16 @@ class Reply(msgspec.Struct):
     help="Which event it is told of.",
 )
 @options(*WHO, *OF_A_START, *(one for one in OF_AN_END if one.name != "message"))
-@click.option("--wait", is_flag=True, help="Accepted as with start and end; a test always waits.")
+@options(
+    msgspec.structs.replace(REQUEST_ID, help="The same ID again shows the run of before."),
+    msgspec.structs.replace(WAIT, help="As with start and end; here nothing else is possible."),
+)
 @click.option("--dry-run", is_flag=True, help="Start nothing; print what would be started.")
 def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
     """Run one hook as if for a job.
 
-    A true run, with the hook's user, limits and environment, and HOOKD_TEST=1 in it. What it
-    prints comes here as well as to the journal.
+    A true run, with the hook's user, limits and environment, and HOOKD_TEST=1 in it; of a parked
+    hook too. What it prints comes here as well as to the journal, until it ends.
     """
     asked |= {"hook": hook, "attributes": asked["attributes"] or None}
     with settings.client() as hookd:

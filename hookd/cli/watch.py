@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """hookctl watch: what runs now, how near to its limit it is, and what has just ended.
 
-It asks again and again instead of subscribing: a picture for people needs no event, and one that
-is asked for anew cannot drift from the truth.
+hookd tells each change (`Subscribe`); what is on the screen is kept here. Only the numbers of the
+first line are asked for, with every picture.
 """
 
 from __future__ import annotations
 
+import queue
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
 
 import click
 import msgspec
 from rich.bar import Bar
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,29 +26,46 @@ from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
 from hookd.cli.draw import at, colour
 from hookd.cli.jobs import Page
-from hookd.cli.status import HooksReply, Status, StatusReply
+from hookd.cli.status import Hook, HooksReply, Status, StatusReply
 from hookd.cli.words import ended, safe, span
 from hookd.client import Client
+from hookd.errors import HookdError, NoSuchJob, ShuttingDown, TooSlow
 from hookd.model import HookRun, Job, RunState
 
-PAGES = 10  # of jobs that are looked through for runs that have not ended
 RESULTS = 10  # of runs that have ended, shown
 NEAR = 0.8  # of its time limit: from here on a run's bar is red
+FRAME = 8  # lines of the screen that are neither a run nor a result
+FEWEST = 3  # runs that are shown on the lowest of terminals
+PROFILES = 10_000  # jobs whose profile is remembered: some megabytes
+AGAIN_SEC = 1.0  # between attempts to subscribe again while hookd restarts
 
 
-class Picture(msgspec.Struct):
-    """All that is on the screen. `timeouts` are the hooks' limits, in microseconds."""
+class Notice(msgspec.Struct):
+    """`type Notice` of io.hookd.Manager, as far as it is shown."""
 
-    status: Status
-    going: list[tuple[Job, HookRun]]
-    gone: list[tuple[Job, HookRun]]
-    timeouts: dict[str, int]
-    now: int
+    seq: int
+    job_id: int
+    profile: str | None = None
+    run: HookRun | None = None
+
+
+class News(msgspec.Struct):
+    """What Subscribe answers, again and again."""
+
+    notices: list[Notice]
+    missed: bool
+
+
+Told = queue.SimpleQueue[News | Exception]
 
 
 @command()
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=0.5, metavar="SECONDS", help="Between looks."
+    "--interval",
+    type=click.FloatRange(0.1),
+    default=0.5,
+    metavar="SECONDS",
+    help="Between pictures.",
 )
 def watch(settings: Settings, interval: float) -> int:
     """Watch hooks run, on the whole terminal.
@@ -56,51 +75,133 @@ def watch(settings: Settings, interval: float) -> int:
     if not sys.stdout.isatty():
         raise click.ClickException("watch draws on a terminal; elsewhere use status, jobs, logs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the screen is put back
+    told: Told = queue.SimpleQueue()
     with settings.client() as hookd:
-        picture = look(hookd)
+        board = Board(hookd)
+        board.ask()
+        threading.Thread(target=follow, args=(settings, told), daemon=True).start()
         try:
-            with Live(draw(picture), screen=True, auto_refresh=False) as live:
+            board.take(told.get())
+            with Live(draw(board), screen=True, auto_refresh=False) as live:
                 while True:
                     time.sleep(interval)
-                    live.update(draw(look(hookd)), refresh=True)
+                    while not told.empty():
+                        board.take(told.get())
+                    board.ask()
+                    live.update(draw(board), refresh=True)
         except KeyboardInterrupt:
             return DONE
 
 
-def look(hookd: Client) -> Picture:
-    """Ask the daemon for everything that is shown."""
-    status = hookd.call("io.hookd.Manager.GetStatus", {}, StatusReply, repeat=True).status
-    hooks = hookd.call("io.hookd.Manager.ListHooks", {}, HooksReply, repeat=True).hooks
-    runs = list(_runs(hookd, status.running + status.waiting))
-    going = [(job, run) for job, run in runs if run.state is not RunState.ENDED]
-    gone = [(job, run) for job, run in runs if run.state is RunState.ENDED]
-    return Picture(
-        status=status,
-        going=sorted(going, key=lambda one: (one[1].started_usec or sys.maxsize, one[1].run_id)),
-        gone=sorted(gone, key=lambda one: one[1].ended_usec or 0, reverse=True)[:RESULTS],
-        timeouts={hook.name: hook.timeout_usec for hook in hooks},
-        now=time.time_ns() // 1000,
-    )
+def follow(settings: Settings, told: Told) -> None:
+    """Hand on what hookd tells, over its restarts, for ever; an error that is final as the last.
+
+    A subscription goes on after the last change that is known. Where none is known yet, all may
+    have changed: `missed`.
+    """
+    since: int | None = None
+    with settings.client() as hookd:
+        while True:
+            try:
+                for news in hookd.stream("io.hookd.Manager.Subscribe", {"since": since}, News):
+                    news.missed |= since is None
+                    if news.notices:
+                        since = news.notices[-1].seq
+                    told.put(news)
+            except (ConnectionError, ShuttingDown, TooSlow):
+                time.sleep(AGAIN_SEC)
+            except (HookdError, OSError) as e:
+                told.put(e)
+                return
 
 
-def _runs(hookd: Client, unfinished: int) -> Iterator[tuple[Job, HookRun]]:
-    """Yield the runs of the newest jobs, until all that have not ended are among them."""
-    cursor = None
-    for _ in range(PAGES):
-        asked = {"cursor": cursor}
-        page = hookd.call("io.hookd.Manager.ListJobs", asked, Page, repeat=True)
-        for job in page.jobs:
-            for run in job.hooks:
-                unfinished -= run.state is not RunState.ENDED
-                yield job, run
-        cursor = page.cursor
-        if cursor is None or unfinished <= 0:
-            return
+class Board:
+    """All that is on the screen: the numbers, the runs that run, and those that ended last."""
+
+    def __init__(self, hookd: Client) -> None:
+        self.status: Status
+        self.hooks: dict[str, Hook] = {}
+        self.going: dict[int, tuple[int, HookRun]] = {}
+        self.gone: deque[tuple[int, HookRun]] = deque(maxlen=RESULTS)
+        self._hookd = hookd
+        self._profiles: dict[int, str] = {}
+
+    def ask(self) -> None:
+        """Ask for the numbers; for the hooks where one of them waits or is not known."""
+        asked = "io.hookd.Manager.GetStatus"
+        self.status = self._hookd.call(asked, {}, StatusReply, repeat=True).status
+        known = all(run.hook in self.hooks for _, run in self.going.values())
+        if self.status.waiting or not known or not self.hooks or self.queue:
+            asked = "io.hookd.Manager.ListHooks"
+            found = self._hookd.call(asked, {}, HooksReply, repeat=True).hooks
+            self.hooks = {hook.name: hook for hook in found}
+
+    @property
+    def queue(self) -> list[tuple[str, int]]:
+        """How many runs of which hook wait, the longest queue first."""
+        waiting = [(hook.name, hook.waiting) for hook in self.hooks.values() if hook.waiting]
+        return sorted(waiting, key=lambda one: -one[1])
+
+    def take(self, news: News | Exception) -> None:
+        """Take in what is new. Raises what the subscription ended with."""
+        if isinstance(news, Exception):
+            raise news
+        if news.missed:
+            self._look()
+        for notice in news.notices:
+            if notice.profile is not None:
+                self._remember(notice.job_id, notice.profile)
+            if notice.run is not None:
+                self._take(notice.job_id, notice.run)
+
+    def profile(self, job_id: int) -> str:
+        """Return a job's profile, asked for where its start was before our time."""
+        if job_id not in self._profiles:
+            try:
+                self._remember(job_id, self._hookd.get_job(job_id).profile)
+            except NoSuchJob:  # pruned meanwhile
+                self._remember(job_id, "")
+        return self._profiles[job_id]
+
+    def _take(self, job_id: int, run: HookRun) -> None:
+        if run.state is RunState.ENDED:
+            self.going.pop(run.run_id, None)
+            self.gone.appendleft((job_id, run))
+        else:
+            self.going[run.run_id] = (job_id, run)
+
+    def _remember(self, job_id: int, profile: str) -> None:
+        self._profiles[job_id] = profile
+        if len(self._profiles) > PROFILES:
+            del self._profiles[next(iter(self._profiles))]
+
+    def _look(self) -> None:
+        """Ask for everything: the runs of all jobs that have one running, and the last results."""
+        self.going.clear()
+        self.gone.clear()
+        jobs = {job.job_id: job for job in self._jobs({"limit": 50})[0]}
+        asked: dict[str, object] = {"unfinished": True, "limit": 1000}
+        while True:
+            page, cursor = self._jobs(asked)
+            jobs |= {job.job_id: job for job in page}
+            if cursor is None:
+                break
+            asked["cursor"] = cursor
+        for job in jobs.values():
+            self._remember(job.job_id, job.profile)
+        runs = [(job.job_id, run) for job in jobs.values() for run in job.hooks]
+        for job_id, run in sorted(runs, key=lambda one: one[1].ended_usec or 0):
+            if run.state is not RunState.WAITING:
+                self._take(job_id, run)
+
+    def _jobs(self, asked: dict[str, object]) -> tuple[list[Job], str | None]:
+        page = self._hookd.call("io.hookd.Manager.ListJobs", asked, Page, repeat=True)
+        return page.jobs, page.cursor
 
 
-def draw(picture: Picture) -> RenderableType:
+def draw(board: Board) -> RenderableType:
     """Return the screen."""
-    status = picture.status
+    status = board.status
     health = "healthy" if status.healthy else "; ".join(status.problems)
     head = Text.assemble(
         (safe(health), "green" if status.healthy else "bold red"),
@@ -108,31 +209,39 @@ def draw(picture: Picture) -> RenderableType:
         f"   waiting {status.waiting} of {status.max_queue}",
         f"   open jobs {status.open_jobs}",
     )
-    return Group(head, Text(), _going(picture), Text(), _gone(picture))
+    waiting = ", ".join(f"{safe(name)} {number}" for name, number in board.queue)
+    line = Text(f"waiting: {waiting}" if waiting else "", no_wrap=True, overflow="ellipsis")
+    return Group(head, line, _going(board), Text(), _gone(board))
 
 
-def _going(picture: Picture) -> Table:
+def _going(board: Board) -> RenderableType:
     table = _table()
     table.add_column("")
     table.add_column("ELAPSED")
     table.add_column("LIMIT")
-    for job, run in picture.going:
-        limit = picture.timeouts.get(run.hook, 0)
-        elapsed = max(0, picture.now - run.started_usec) if run.started_usec else 0
+    now = time.time_ns() // 1000
+    room = max(FEWEST, Console().height - FRAME - len(board.gone))
+    going = sorted(board.going.values(), key=lambda one: one[1].started_usec or sys.maxsize)
+    for job_id, run in going[:room]:
+        hook = board.hooks.get(run.hook)
+        limit = hook.timeout_usec if hook else 0
+        elapsed = max(0, now - run.started_usec) if run.started_usec else 0
         near = elapsed >= NEAR * limit
         bar = Bar(max(limit, 1), 0, elapsed, width=20, color="red" if near else "cyan")
-        passed = span(elapsed) if run.started_usec else "waiting"
-        table.add_row(*_who(job, run), bar, passed, span(limit))
-    return table
+        table.add_row(*_who(board, job_id, run), bar, span(elapsed), span(limit) if hook else "-")
+    if len(going) <= room:
+        return table
+    return Group(table, Text(f"and {len(going) - room} more, which started later"))
 
 
-def _gone(picture: Picture) -> Table:
+def _gone(board: Board) -> Table:
     table = _table()
     table.add_column("AT")
-    table.add_column("RESULT")  # the one that may take several lines
-    for job, run in picture.gone:
+    table.add_column("RESULT", no_wrap=True, overflow="ellipsis")
+    for job_id, run in board.gone:
         result = ended(run)
-        table.add_row(*_who(job, run), at(run.ended_usec), Text(result, style=colour(result)))
+        cells = (at(run.ended_usec), Text(result, style=colour(result)))
+        table.add_row(*_who(board, job_id, run), *cells)
     return table
 
 
@@ -144,6 +253,6 @@ def _table() -> Table:
     return table
 
 
-def _who(job: Job, run: HookRun) -> list[Text]:
-    cells = (run.run_id, run.hook, run.phase.value, job.job_id, job.profile)
+def _who(board: Board, job_id: int, run: HookRun) -> list[Text]:
+    cells = (run.run_id, run.hook, run.phase.value, job_id, board.profile(job_id))
     return [Text(safe(str(cell))) for cell in cells]

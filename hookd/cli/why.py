@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl why: which hooks a job's events matched, and which rule decided."""
+"""hookctl why: which hooks a job's events matched, which rule decided, and under what limits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,25 @@ import msgspec
 from hookd.cli.base import DONE, Settings, print_json
 from hookd.cli.command import command
 from hookd.cli.draw import table
-from hookd.cli.status import HooksReply
-from hookd.cli.words import span
+from hookd.cli.words import size, span
 from hookd.model import Phase
+
+
+class Limits(msgspec.Struct):
+    """`type Limits` of io.hookd.Manager."""
+
+    timeout_usec: int
+    kill_grace_usec: int
+    cpu_time_usec: int | None
+    memory: int | None
+    processes: int | None
+    open_files: int | None
+    file_size: int | None
+    output: int
+    nice: int
+    io_class: str
+    cpu_affinity: list[int] | None
+    cpu_weight: int | None
 
 
 class Explanation(msgspec.Struct):
@@ -22,6 +38,7 @@ class Explanation(msgspec.Struct):
     matched: bool
     rule: str
     reason: str
+    limits: Limits
 
 
 class _Reply(msgspec.Struct):
@@ -38,16 +55,35 @@ def why(settings: Settings, job_id: int) -> int:
     with settings.client() as hookd:
         asked = {"job_id": job_id}
         found = hookd.call("io.hookd.Manager.Explain", asked, _Reply, repeat=True).hooks
-        hooks = hookd.call("io.hookd.Manager.ListHooks", {}, HooksReply, repeat=True).hooks
     if settings.json:
         print_json(found)
         return DONE
-    limits = {hook.name: span(hook.timeout_usec) for hook in hooks}
-    headings = ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "TIMEOUT"]
-    table(headings, [_row(one, limits.get(one.hook, "-")) for one in found])
+    headings = ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "LIMITS"]
+    table(headings, [_row(one) for one in found])
     return DONE
 
 
-def _row(one: Explanation, limit: str) -> list[object]:
+def _row(one: Explanation) -> list[object]:
     matched = "yes" if one.matched else "no"
-    return [one.hook, one.phase.value, matched, one.rule, one.reason, limit]
+    return [one.hook, one.phase.value, matched, one.rule, one.reason, _in_words(one.limits)]
+
+
+def _in_words(limits: Limits) -> str:
+    """Return the limits there are as a hook's file names them: `timeout 10min, memory 512M`."""
+    parts: list[tuple[str, object]] = []
+    for name, value in msgspec.structs.asdict(limits).items():
+        if value is None or (name, value) in _NONE:
+            continue
+        if name.endswith("_usec"):
+            parts.append((name.removesuffix("_usec"), span(value)))
+        elif name in ("memory", "file_size", "output"):
+            parts.append((name, size(value)))
+        elif name == "cpu_affinity":
+            parts.append((name, " ".join(map(str, value))))
+        else:
+            parts.append((name, value))
+    return ", ".join(f"{name} {value}" for name, value in parts)
+
+
+_NONE = (("nice", 0), ("io_class", "none"))
+"""Values that change nothing."""

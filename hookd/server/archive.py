@@ -55,8 +55,9 @@ def page(
     ).fetchone()[0]
     if newest is None:
         return Page([], size, None, False)
-    # Open jobs have an index of their own: they need no looking for.
-    floor = 0 if call.state is JobState.RUNNING else newest - LOOK_AT + 1
+    # Open jobs and open runs have indexes of their own: they need no looking for.
+    indexed = call.state is JobState.RUNNING or call.unfinished
+    floor = 0 if indexed else newest - LOOK_AT + 1
     conditions, values = _conditions(call)
     rows: list[Sequence[Any]] = []
     for row in connection.execute(
@@ -98,6 +99,8 @@ def _conditions(call: ListJobs) -> tuple[str, list[Any]]:
     if call.state is not None:
         # Written out, not bound: only so does SQLite use the index of the open jobs.
         conditions.append(f"state = '{JobState(call.state).value}'")
+    if call.unfinished:
+        conditions.append("key IN (SELECT job FROM runs WHERE state <> 'ended')")
     for name in ("profile", "user", "client_ip", "outcome"):
         wanted = getattr(call, name)
         if wanted is not None:

@@ -146,10 +146,18 @@ class Books:
             for event, runs in planned
         ]
 
-    def test(self, event: Event, run: NewRun, uid: int, now: Now) -> Booked:
-        """Write a job that is none, for one run of a hook that an operator wants to see."""
-        start = StartRequest(event=event, request_id=None, tie=False, uid=uid)
+    def test(self, start: StartRequest, run: NewRun, now: Now) -> Booked:
+        """Write a job that is none, for one run of a hook that an operator wants to see.
+
+        Raises RequestIdConflict, having written nothing.
+        """
+        event = start.event
         booked = self.start_job(start, lambda _: [], INT_MAX, now)
+        if booked.duplicate:
+            known = self._booked(booked.job, event.phase)
+            if start.request_id and [one.hook for one, _ in known.runs[:1]] != [run.hook]:
+                raise RequestIdConflict(start.request_id, booked.event.job_id)
+            return known
         self._execute(
             "UPDATE jobs SET test = 1, state = 'ended', file_count = ?, byte_count = ?,"
             " outcome = ?, ended_usec = ?, duration_usec = 0 WHERE key = ?",

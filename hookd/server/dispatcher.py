@@ -71,6 +71,8 @@ class Dispatcher:
             self.roster.admit(run, booked.job, booked.event.job_id, key, booked.replay)
             for run, key in booked.runs
         ]
+        for ticket in tickets:
+            ticket.test = booked.event.test
         if tickets or drops:
             self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
         return self.roster.event(booked.job, booked.event.phase)

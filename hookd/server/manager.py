@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from hookd import __version__
-from hookd.config import Hook
 from hookd.errors import (
     ExpectedMore,
     InvalidParameter,
@@ -22,13 +21,13 @@ from hookd.errors import (
     TooManySubscribers,
     TooSlow,
 )
-from hookd.model import Event, HookRun, Job, Phase
+from hookd.model import Event, Job, Phase
 from hookd.server import archive
 from hookd.server.admission import check_cancel, check_job_id, page
 from hookd.server.core import Core
 from hookd.server.feed import Feed
+from hookd.server.hookinfo import explanation, info, next_retries
 from hookd.server.listener import Session
-from hookd.server.matching import explain
 from hookd.server.metrics import Gauges, Metrics
 from hookd.server.protocol import (
     Call,
@@ -71,35 +70,6 @@ class Status(msgspec.Struct, kw_only=True):
     runner_connected: bool
     runner_instance: str | None
     config_digest: str
-
-
-class HookInfo(msgspec.Struct, kw_only=True):
-    """One hook of ListHooks, as the interface file's `type Hook` shows it."""
-
-    name: str
-    path: str
-    command: str
-    kind: str
-    phases: list[Phase]
-    order: int
-    user: str | None
-    timeout_usec: int
-    running: int
-    waiting: int
-    max_running: int
-    failures: int
-    parked: bool
-    last: HookRun | None
-
-
-class Explanation(msgspec.Struct, kw_only=True):
-    """One verdict of Explain."""
-
-    hook: str
-    phase: Phase
-    matched: bool
-    rule: str
-    reason: str
 
 
 class Health(msgspec.Struct, kw_only=True):
@@ -174,25 +144,21 @@ class Manager:
         hooks = list(self._core.config.hooks.values())
         names = [hook.name for hook in hooks]
         last = await self._core.look_up(lambda books: archive.last_runs(books, names))
-        return {"hooks": [self._info(hook, last.get(hook.name)) for hook in hooks]}
+        dispatcher = self._core.dispatcher
+        retries = next_retries(dispatcher, self._core.now().usec)
+        return {
+            "hooks": [
+                info(dispatcher, hook, last.get(hook.name), retries.get(hook.name))
+                for hook in hooks
+            ]
+        }
 
     async def explain(self, _session: Session, _call: Call, asked: Explain) -> Any:
         """Say of each hook and each event of a job whether it matched, and why."""
         check_job_id(asked.job_id)
         job = await self._core.look_up(lambda books: archive.job(books, asked.job_id))
-        found = []
-        for hook in self._core.config.hooks.values():
-            for event in _events(job):
-                verdict = explain(hook, event)
-                found.append(
-                    Explanation(
-                        hook=hook.name,
-                        phase=event.phase,
-                        matched=verdict.matched,
-                        rule=verdict.rule,
-                        reason=verdict.reason,
-                    )
-                )
+        hooks = self._core.config.hooks.values()
+        found = [explanation(hook, event) for hook in hooks for event in _events(job)]
         return {"hooks": found}
 
     async def reload(self, _session: Session, _call: Call, _asked: Reload) -> Any:
@@ -283,26 +249,6 @@ class Manager:
         if "storage" in health.problems:
             return -1
         return await self._core.store.read(archive.open_jobs)
-
-    def _info(self, hook: Hook, last: HookRun | None) -> HookInfo:
-        dispatcher = self._core.dispatcher
-        running, waiting = dispatcher.schedule.counts(hook.name)
-        return HookInfo(
-            name=hook.name,
-            path=hook.path,
-            command=hook.command.text,
-            kind=hook.kind,
-            phases=list(hook.phases),
-            order=hook.order,
-            user=hook.run.user,
-            timeout_usec=int(hook.limits.timeout * 1e6),
-            running=running,
-            waiting=waiting,
-            max_running=hook.run.max_running,
-            failures=dispatcher.quarantine.failures.get(hook.name, 0),
-            parked=hook.name in dispatcher.schedule.parked,
-            last=last,
-        )
 
 
 def _events(job: Job) -> list[Event]:

@@ -21,7 +21,7 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     """One run that has not ended, as the schedule sees it.
 
     `job` is the job's key in the books, `key` what makes runs of one hook rivals, `due` a moment
-    on the caller's clock before which it must not start.
+    on the caller's clock before which it must not start. `test`: its hook may be parked.
     """
 
     run_id: int
@@ -33,6 +33,7 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     gate: bool = False
     key: str = ""
     due: float | None = None
+    test: bool = False
     taken: bool = False
     ready: bool = False
     dropped: bool = False
@@ -295,7 +296,7 @@ class Schedule:
     def _unwanted(self, ticket: Ticket) -> tuple[Result, str] | None:
         if ticket.hook not in self._config.hooks:
             return Result.CANCELLED, "the hook is configured no longer"
-        if ticket.hook in self.parked:
+        if ticket.hook in self.parked and not ticket.test:
             return Result.SKIPPED, "the hook is parked; hookctl resume frees it"
         return None
 

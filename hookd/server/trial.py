@@ -10,7 +10,7 @@ from hookd.errors import NoSuchHook, RunnerUnavailable
 from hookd.model import Event, HookRun, Outcome, Phase
 from hookd.server.admission import check_counts, start_event
 from hookd.server.core import Core
-from hookd.server.entries import NewRun
+from hookd.server.entries import NewRun, StartRequest
 from hookd.server.listener import Session
 from hookd.server.live import Follower, LiveEvent
 from hookd.server.matching import explain, overlap_key
@@ -48,7 +48,7 @@ class Trial(msgspec.Struct, kw_only=True):
 async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -> Trial:
     """Run one hook as if for a job, and tell of it until it has ended.
 
-    Raises NoSuchHook, InvalidParameter, RunnerUnavailable or StorageFailure.
+    Raises NoSuchHook, InvalidParameter, RequestIdConflict, RunnerUnavailable or StorageFailure.
     """
     hook = core.config.hooks.get(asked.hook)
     if hook is None:
@@ -58,12 +58,14 @@ async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -
         return Trial(plan=plan(hook, event))
     if core.dispatcher.instance is None:
         raise RunnerUnavailable("the runner is not connected")
-    run = NewRun(hook.name, overlap_key(hook, event))
-    uid, now = session.peer.uid, core.now()
-    booked, live = await core.book(lambda books: books.test(event, run, uid, now))
+    run, now = NewRun(hook.name, overlap_key(hook, event)), core.now()
+    start = StartRequest(event=event, request_id=asked.request_id, tie=False, uid=session.peer.uid)
+    booked, live = await core.book(lambda books: books.test(start, run, now))
     if live is None or call.oneway:
         return Trial(run=booked.runs[0][0])
     follower = live.follow(changes=True, output=True)
+    if call.more:  # so that a run which waits, or says nothing for long, can be cancelled
+        session.progress(Trial(run=booked.runs[0][0]))
     try:
         return await _follow(session, call, live, follower)
     finally:
@@ -109,6 +111,7 @@ def _event(asked: TestHook) -> Event:
             client_ip=asked.client_ip if asked.client_ip is not None else "127.0.0.1",
             client_build_no=asked.client_build_no or "",
             attributes=asked.attributes,
+            request_id=asked.request_id,
         )
     )
     event = msgspec.structs.replace(start, phase=asked.phase, test=True)

@@ -22,6 +22,23 @@ from tests.support.eventually import eventually
 WHO = ("--profile", "[bold]Mail", "--user", "ann@example.com", "--client-ip", "10.0.0.7")
 
 
+LIMITS = """
+[limits]
+timeout = "1min"
+kill_grace = "2s"
+cpu_time = "5min"
+memory = "512M"
+processes = 64
+open_files = 99
+file_size = "1536M"
+output = "10K"
+nice = 10
+io_class = "idle"
+cpu_affinity = [0]
+cpu_weight = 50
+"""
+
+
 @pytest.fixture
 def stuck(daemon: Daemon) -> Daemon:
     """Return a daemon with one job: a hook of it hangs, one has run, one does not match."""
@@ -30,7 +47,7 @@ def stuck(daemon: Daemon) -> Daemon:
         "hangs", 'command = "/bin/sleep 60"\nphases = ["start"]\n[limits]\ntimeout = "50s"\n'
     )
     daemon.hook("quick", 'command = "/bin/true"\n')
-    daemon.hook("other", 'command = "/bin/true"\n[match]\nprofile = ["Photos"]\n')
+    daemon.hook("other", 'command = "/bin/true"\n[match]\nprofile = ["Photos"]\n' + LIMITS)
     daemon.start()
     hookctl("--socket", daemon.socket, "start", *WHO)
     with daemon.client() as hookd:
@@ -44,10 +61,17 @@ def test_why_names_the_rule(stuck: Daemon) -> None:
     done = hookctl("--socket", stuck.socket, "why", "1")
     assert (done.returncode, done.stderr) == (0, "")
     heading, *rows = (re.split(r"  +", line) for line in done.stdout.splitlines())
-    assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "TIMEOUT"]
+    assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "LIMITS"]
     start = {row[0]: row[2:4] for row in rows if row[1] == "start"}
     assert start["hangs"][0] == start["quick"][0] == "yes"
-    assert {row[0]: row[5] for row in rows} == {"hangs": "50s", "quick": "10min", "other": "10min"}
+    usual = "kill_grace 10s, output 1M"
+    assert {row[0]: row[5] for row in rows} == {
+        "hangs": f"timeout 50s, {usual}",
+        "quick": f"timeout 10min, {usual}",
+        "other": "timeout 1min, kill_grace 2s, cpu_time 5min, memory 512M, processes 64,"
+        " open_files 99, file_size 1.5G, output 10K, nice 10, io_class idle, cpu_affinity 0,"
+        " cpu_weight 50",
+    }
     assert start["other"] == ["no", "match.profile"]
     found = json.loads(hookctl("--socket", stuck.socket, "--json", "why", "1").stdout)
     assert {one["hook"] for one in found} == {"hangs", "quick", "other"}
@@ -84,30 +108,82 @@ def test_resume_of_no_hook_is_refused(stuck: Daemon) -> None:
     assert hookctl("--socket", stuck.socket, "resume", "quick").returncode == 0
 
 
+class Watch:
+    """hookctl watch on a terminal of its own."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._ours, self.terminal = pty.openpty()
+        self.before = termios.tcgetattr(self.terminal)
+        self.screen = b""
+        command = [HOOKCTL, "--socket", str(daemon.socket), "watch", "--interval", "0.1"]
+        environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        self.process = subprocess.Popen(
+            command, stdin=self.terminal, stdout=self.terminal, env=environment
+        )
+
+    def until(self, pattern: str) -> str:
+        """Read on until what was drawn by then matches; return it without its marks."""
+        while True:
+            self.screen += os.read(self._ours, 65536)
+            bare = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", self.screen)
+            if re.search(pattern, bare.decode(errors="replace")):
+                return bare.decode(errors="replace")
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End it by a signal."""
+        self.process.send_signal(number)
+        while b"\x1b[?1049l" not in self.screen:
+            self.screen += os.read(self._ours, 65536)
+        assert self.process.wait(30) == 0
+
+    def close(self) -> None:
+        """Give the terminal up."""
+        os.close(self.terminal)
+        os.close(self._ours)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watch_shows_what_runs_and_leaves_the_terminal_as_it_was(
     stuck: Daemon, number: signal.Signals
 ) -> None:
-    ours, theirs = pty.openpty()
-    before = termios.tcgetattr(theirs)
-    command = [HOOKCTL, "--socket", str(stuck.socket), "watch", "--interval", "0.1"]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    watch = subprocess.Popen(command, stdin=theirs, stdout=theirs, env=environment)
-    screen = b""
-    while screen.count(b"hangs") < 3:
-        screen += os.read(ours, 65536)
-    watch.send_signal(number)
-    while b"\x1b[?1049l" not in screen:
-        screen += os.read(ours, 65536)
-    assert watch.wait(30) == 0
-    assert termios.tcgetattr(theirs) == before
-    os.close(theirs)
-    os.close(ours)
-    bare = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.decode())
+    watch = Watch(stuck)
+    bare = watch.until(r"(?s)(hangs.*){3}")
+    watch.end(number)
+    assert termios.tcgetattr(watch.terminal) == watch.before
+    watch.close()
     assert re.search(r"hangs +start +1 +\[bold\]Mail .* 50s", bare)
     assert re.search(r"quick +start +1 +\[bold\]Mail +\S+ +success", bare)
     assert "running 1 of 64" in bare
+    screen = watch.screen
     assert screen.rindex(b"\x1b[?25h") > screen.index(b"\x1b[?25l"), "the cursor is shown again"
+
+
+def test_watch_goes_on_when_hookd_starts_anew(stuck: Daemon) -> None:
+    watch = Watch(stuck)
+    watch.until(r"hangs +start +1 ")
+    assert stuck.stop() == 0
+    stuck.start()
+    hookctl("--socket", stuck.socket, "start", *WHO)
+    bare = watch.until(r"hangs +start +2 ")
+    watch.end()
+    watch.close()
+    assert re.search(r"hangs +start +1 +\[bold\]Mail +\S+ +interrupted", bare)
+
+
+def test_watch_knows_what_runs_however_many_jobs_came_since(daemon: Daemon) -> None:
+    hook = 'command = "/bin/sleep 60"\nphases = ["start"]\n[run]\nmax_running = 1\n'
+    (daemon.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    daemon.hook("hangs", hook + '[match]\nprofile = ["Old"]\n')
+    daemon.start()
+    with daemon.client() as hookd:
+        for profile in ("Old", "Old", *["New"] * 1200):
+            hookd.start_job(profile=profile, user="", client_ip="::1")
+    watch = Watch(daemon)
+    bare = watch.until(r"hangs +start +1 +Old")
+    watch.end()
+    watch.close()
+    assert "open jobs 1202" in bare
+    assert re.search(r"waiting: hangs 1\b", bare)
 
 
 def test_watch_wants_a_terminal(stuck: Daemon) -> None:

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
+from tests.support.eventually import eventually
 
 EVIL = "a\x1b[31mred\nforged line \x07 \u202e"
 JOB: dict[str, Any] = {"user": "ann@example.com", "client_build_no": "563"}
@@ -144,7 +146,19 @@ def test_hooks_with_their_last_result(running: Daemon) -> None:
     bad, good = done.stdout.splitlines()[1:]
     assert bad.split()[:5] == ["bad", "notify", "end", "ready", "1"]
     assert "failed exit status 3" in bad
-    assert good.split()[:6] == ["good", "notify", "start,end", "ready", "0", "success"]
+    assert good.split()[:7] == ["good", "notify", "start,end", "ready", "0", "-", "success"]
+
+
+def test_hooks_say_when_the_next_attempt_is(daemon: Daemon) -> None:
+    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nattempts = 2\nbackoff = "10min"\n')
+    daemon.start()
+    with daemon.client() as hookd:
+        hookd.start_job(profile="Mail", client_ip="::1", **JOB)
+        eventually(lambda: len(hookd.get_job(1).hooks) == 2)
+    (row,) = hookctl("--socket", daemon.socket, "hooks").stdout.splitlines()[1:]
+    assert re.match(r"fails +notify +start,end +1 waiting +1 +\d{4}-\d\d-\d\d ..:..:.. ", row)
+    (hook,) = json.loads(hookctl("--socket", daemon.socket, "--json", "hooks").stdout)
+    assert 290 < hook["next_retry_usec"] / 1e6 - time.time() <= 600
 
 
 @pytest.mark.parametrize("columns", [80, 200])

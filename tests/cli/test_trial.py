@@ -56,6 +56,27 @@ def test_a_failure_is_1(talks: Daemon) -> None:
     assert unknown.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
 
 
+def test_a_parked_hook_can_be_tried(daemon: Daemon) -> None:
+    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nquarantine_after = 1\n')
+    daemon.start()
+    at = ("--socket", daemon.socket)
+    job = ("--profile", "Mail", "--client-ip", "::1", "--wait")
+    assert hookctl(*at, "start", *job).returncode == 1
+    assert "the hook is parked" in hookctl(*at, "job", hookctl(*at, "start", *job).stdout).stdout
+    assert "failed exit status 1" in hookctl(*at, "test", "fails").stderr
+    assert "1 parked" in hookctl(*at, "status").stdout
+
+
+def test_the_same_request_is_one_run(talks: Daemon) -> None:
+    at = ("--socket", talks.socket, "test", "--request-id", "r")
+    first, again = hookctl(*at, "talks"), hookctl(*at, "talks", "--wait")
+    assert (first.returncode, again.returncode, again.stdout) == (0, 0, "")
+    assert first.stderr.splitlines()[1:] == again.stderr.splitlines()
+    other = hookctl(*at, "fails")
+    assert other.returncode == 1
+    assert "request" in other.stderr
+
+
 def test_json_has_run_and_output(talks: Daemon) -> None:
     done = hookctl("--socket", talks.socket, "--json", "test", "fails")
     assert done.returncode == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hookd.errors import NoSuchJob, QueueFull
+from hookd.errors import NoSuchJob, QueueFull, RequestIdConflict
 from hookd.model import INT_MAX, Event, JobState, Outcome, Phase, Receipt, Result, RunState
 from hookd.server import archive
-from hookd.server.entries import Finish, HookState, NewRun
+from hookd.server.entries import Finish, HookState, NewRun, StartRequest
 from hookd.server.lifecycle import IllegalChange, Stored
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import event, receipt
@@ -265,7 +265,8 @@ def test_a_replay_is_the_next_attempt_of_each_event(books: Ledger) -> None:
 def test_a_test_is_a_job_that_is_none(books: Ledger, phase: Phase) -> None:
     outcome = Outcome.ERROR if phase is Phase.END else None
     told = event(phase, job_id=0, outcome=outcome, test=True)
-    booked = books.test(told, NewRun("h", ""), 0, now(5))
+    asked = StartRequest(event=told, request_id="r", tie=False, uid=0)
+    booked = books.test(asked, NewRun("h", ""), now(5))
     assert booked.event == msgspec.structs.replace(told, job_id=1)
     assert (booked.replay, [run.run_id for run, _ in booked.runs]) == (True, [1])
     (start,) = books.runs.hand_over([1], "r")
@@ -273,4 +274,9 @@ def test_a_test_is_a_job_that_is_none(books: Ledger, phase: Phase) -> None:
     job = archive.job(books.connection, 1)
     assert (job.test, job.state, job.outcome, job.ended_usec) == (True, "ended", outcome, 5)
     assert books.overdue(0, now(10**15), 9) == ([], None)
+    assert open_ids(books) == [1]
+    again = books.test(asked, NewRun("h", ""), now(6))
+    assert (again.duplicate, [run.run_id for run, _ in again.runs]) == (True, [1])
+    with pytest.raises(RequestIdConflict):
+        books.test(asked, NewRun("k", ""), now(6))
     assert open_ids(books) == [1]

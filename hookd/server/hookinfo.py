@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A hook as operators see it: what it is doing, when it is tried again, what limits it has."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from hookd.config import Hook
+from hookd.config import Limits as Configured
+from hookd.model import Event, HookRun, Phase
+from hookd.server.dispatcher import Dispatcher
+from hookd.server.matching import explain
+
+
+class HookInfo(msgspec.Struct, kw_only=True):
+    """One hook of ListHooks, as the interface file's `type Hook` shows it."""
+
+    name: str
+    path: str
+    command: str
+    kind: str
+    phases: list[Phase]
+    order: int
+    user: str | None
+    timeout_usec: int
+    running: int
+    waiting: int
+    max_running: int
+    failures: int
+    parked: bool
+    next_retry_usec: int | None
+    last: HookRun | None
+
+
+class Limits(msgspec.Struct, kw_only=True):
+    """The limits that a hook's runs have, defaults filled in: `type Limits`. None: no limit."""
+
+    timeout_usec: int
+    kill_grace_usec: int
+    cpu_time_usec: int | None
+    memory: int | None
+    processes: int | None
+    open_files: int | None
+    file_size: int | None
+    output: int
+    nice: int
+    io_class: str
+    cpu_affinity: list[int] | None
+    cpu_weight: int | None
+
+
+class Explanation(msgspec.Struct, kw_only=True):
+    """One verdict of Explain."""
+
+    hook: str
+    phase: Phase
+    matched: bool
+    rule: str
+    reason: str
+    limits: Limits
+
+
+def explanation(hook: Hook, event: Event) -> Explanation:
+    """Say whether a hook matches an event, and what limits its run has."""
+    verdict = explain(hook, event)
+    return Explanation(
+        hook=hook.name,
+        phase=event.phase,
+        matched=verdict.matched,
+        rule=verdict.rule,
+        reason=verdict.reason,
+        limits=_limits(hook.limits),
+    )
+
+
+def info(dispatcher: Dispatcher, hook: Hook, last: HookRun | None, retry: int | None) -> HookInfo:
+    """Tell of a hook; `retry` is one of `next_retries`."""
+    running, waiting = dispatcher.schedule.counts(hook.name)
+    return HookInfo(
+        name=hook.name,
+        path=hook.path,
+        command=hook.command.text,
+        kind=hook.kind,
+        phases=list(hook.phases),
+        order=hook.order,
+        user=hook.run.user,
+        timeout_usec=_usec(hook.limits.timeout),
+        running=running,
+        waiting=waiting,
+        max_running=hook.run.max_running,
+        failures=dispatcher.quarantine.failures.get(hook.name, 0),
+        parked=hook.name in dispatcher.schedule.parked,
+        next_retry_usec=retry,
+        last=last,
+    )
+
+
+def next_retries(dispatcher: Dispatcher, now_usec: int) -> dict[str, int]:
+    """Return when the next attempt of each hook that waits for one is due, in real time."""
+    now = time.monotonic()
+    found: dict[str, int] = {}
+    for live in dispatcher.roster.all():
+        due = live.ticket.due
+        if due is not None and due > now:
+            usec = now_usec + _usec(due - now)
+            found[live.run.hook] = min(usec, found.get(live.run.hook, usec))
+    return found
+
+
+def _limits(limits: Configured) -> Limits:
+    affinity = limits.cpu_affinity
+    return Limits(
+        timeout_usec=_usec(limits.timeout),
+        kill_grace_usec=_usec(limits.kill_grace),
+        cpu_time_usec=None if limits.cpu_time is None else _usec(limits.cpu_time),
+        memory=limits.memory,
+        processes=limits.processes,
+        open_files=limits.open_files,
+        file_size=limits.file_size,
+        output=limits.output,
+        nice=limits.nice,
+        io_class=limits.io_class,
+        cpu_affinity=None if affinity is None else list(affinity),
+        cpu_weight=limits.cpu_weight,
+    )
+
+
+def _usec(seconds: float) -> int:
+    return int(seconds * 1e6)
