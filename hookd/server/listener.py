@@ -9,7 +9,6 @@ is no room it is made at the cost of who takes most. What calls mean is not know
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import resource
 import socket
 from collections.abc import Awaitable, Callable
@@ -69,6 +68,8 @@ class Session(asyncio.BufferedProtocol):
         self._last = False
         self._served = False
         self._large = False  # whether it has the turn of the large calls
+        self._patient: asyncio.Task[Any] | None = None  # it waits, while the peer is there
+        self._impatient = False  # whether the peer is not
         self._at_work = 0  # bytes of the call that is being answered
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ties: set[int] = set()
@@ -84,17 +85,29 @@ class Session(asyncio.BufferedProtocol):
         await self.patiently(self._writable.wait())
 
     async def patiently(self, awaitable: Awaitable[T]) -> T:
-        """Wait as long as it takes, but not for a peer that is gone. Raises HungUp."""
+        """Wait as long as it takes, but not for a peer that is gone. Raises HungUp.
+
+        A hang-up cancels the task, and that is turned into HungUp here, as asyncio.timeout() does
+        it: a wait costs no task of its own.
+        """
         self._let_others()
-        waiting = asyncio.ensure_future(awaitable)
-        either: set[asyncio.Future[Any]] = {waiting, self.closed}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waiting
-            raise HungUp
-        return waiting.result()
+        self._patient = task = asyncio.current_task()
+        assert task is not None
+        if self.closed.done():
+            self._loop.call_soon(self._lose_patience)
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if self._impatient and task.uncancel() == 0:
+                raise HungUp from None
+            raise
+        finally:
+            self._patient = None
+
+    def _lose_patience(self) -> None:
+        if self._patient is not None:
+            self._impatient = True
+            self._patient.cancel()
 
     # The transport's events.
 
@@ -146,6 +159,7 @@ class Session(asyncio.BufferedProtocol):
         self._writable.set()
         if not self.closed.done():
             self.closed.set_result(None)
+        self._lose_patience()
         self._wake()
         self._listener.lost(self, self._fileno())
 
