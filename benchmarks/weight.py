@@ -47,6 +47,7 @@ def measure(bench: Bench) -> list[Line]:
 
 def _weigh(bench: Bench, daemon: Daemon, pids: list[int]) -> list[Line]:
     runs = 10_000 if bench.quick else 100_000
+    time.sleep(SETTLE_SEC)
     lines = _memory("fresh", pids, at_most(45, "MB"))
     lines += _wakeups(15 if bench.quick else 60, pids)
     _run(daemon, runs // 10)
