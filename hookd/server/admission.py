@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,7 @@ MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTE_BYTES = 262_144  # all names and values of a job together
 MAX_PAGE = 1000  # jobs of one ListJobs page
 DEFAULT_PAGE = 100
+MAX_ADDRESS = 45 + 1 + 64  # characters: of the longest address in text, "%", and a zone
 
 _ZONE = re.compile(r"[A-Za-z0-9._:~-]{1,64}", re.ASCII)  # an interface's name or number, RFC 4007
 
@@ -205,16 +207,20 @@ def _count(name: str, value: int, least: int = 0) -> None:
 
 def _address(name: str, value: str) -> None:
     _filled(name, value)
-    address, percent, zone = value.partition("%")
-    try:
-        version = ipaddress.ip_address(address).version
-        good = not percent or (version == 6 and _ZONE.fullmatch(zone) is not None)
-    except ValueError:
-        good = False
-    if not good:
+    if len(value) > MAX_ADDRESS or not _is_address(value):
         raise InvalidParameter(
             name, f"found {_brief(value)}; allowed: an IPv4 or IPv6 address, with or without zone"
         )
+
+
+@lru_cache(1024)  # a backup server has the same clients every night
+def _is_address(value: str) -> bool:
+    address, percent, zone = value.partition("%")
+    try:
+        version = ipaddress.ip_address(address).version
+    except ValueError:
+        return False
+    return not percent or (version == 6 and _ZONE.fullmatch(zone) is not None)
 
 
 def _attributes(attributes: dict[str, str]) -> dict[str, str]:
