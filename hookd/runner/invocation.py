@@ -57,11 +57,11 @@ class Invocation:
         self.argv = [arg.encode() for arg in hook.command.expand(event)]
         self.env = [*plan.environment, *_encoded(told | own, but=hook.run.environment)]
         for number, text in enumerate(self.argv):
-            if len(text) > template.MAX_WORD:
-                raise _too_long(f"argument {number}", text)
+            if len(text) > template.MAX_WORD or 0 in text:
+                raise _refused(f"argument {number}", text)
         for text in self.env:
-            if len(text) > template.MAX_WORD:  # the value may be a secret
-                raise _too_long(f"variable {text.partition(b'=')[0].decode()}", text)
+            if len(text) > template.MAX_WORD or 0 in text:  # the value may be a secret
+                raise _refused(f"variable {text.partition(b'=')[0].decode()}", text)
         fields = {name: told[name] for name in _EVENT_FIELDS} | own
         self.fields = Context(fields)
         self.line_fields = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
@@ -71,8 +71,10 @@ def _encoded(values: dict[str, str], but: Container[str] = ()) -> tuple[bytes, .
     return tuple([f"{name}={text}".encode() for name, text in values.items() if name not in but])
 
 
-def _too_long(what: str, text: bytes) -> SpawnError:
-    """Return the error for what execve(2) would not take."""
+def _refused(what: str, text: bytes) -> SpawnError:
+    """Return the error for what execve(2) would not take, or take for two of them."""
+    if 0 in text:
+        return SpawnError(f"{what} has a NUL in it")
     return SpawnError(
         f"{what} is too long: {len(text)} bytes; the kernel takes {template.MAX_WORD}"
     )

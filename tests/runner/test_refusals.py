@@ -95,3 +95,12 @@ def test_a_user_who_may_not_reach_the_program(runner: Runner) -> None:
     runner.hook("hook", f'command = "{program}"\n[run]\nuser = "nobody"\n')
     runner.reload()
     assert refused(runner) == f"user nobody may not execute {program}"
+
+
+def test_a_nul_makes_no_further_argument_or_variable(runner: Runner) -> None:
+    """No server of ours sends one; one that was taken over must gain nothing by it."""
+    runner.hook("hook", 'command = "/usr/bin/env $USER"\n')
+    runner.reload()
+    for forged in ("-\0-", "x\0LD_PRELOAD=/tmp/theirs.so"):
+        assert refused(runner, user=forged) == "argument 1 has a NUL in it"
+    assert refused(runner, profile="x\0LD_PRELOAD=y") == "variable HOOKD_PROFILE has a NUL in it"
