@@ -19,6 +19,7 @@ import pwd
 import stat
 
 MAX_LINKS = 40  # symbolic links in one path: the kernel's own limit, see path_resolution(7)
+NULL_DEVICE = os.makedev(1, 3)  # null(4)
 
 
 class PathError(Exception):
@@ -140,6 +141,8 @@ def check_owner(
         raise PathError(f"{entry} belongs to user {owner}, who could change it")
     if stat.S_ISLNK(info.st_mode):
         return  # a link's own mode means nothing
+    if stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE:
+        return  # whoever writes to it, it stays empty
     sticky_directory = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
     if info.st_mode & 0o022 and not sticky_directory:
         who = "everybody" if info.st_mode & 0o002 else f"group {group_name(info.st_gid)}"

@@ -57,6 +57,13 @@ def test_an_empty_file_disables(settings: Path) -> None:
     assert load(settings).config.hooks == {}
 
 
+def test_so_does_a_link_to_the_null_device(settings: Path) -> None:
+    (settings.parent / "hooks.d" / "a.toml").symlink_to(
+        "/dev/null"
+    )  # as systemd's units are masked
+    assert load(settings).config.hooks == {}
+
+
 def test_leftovers_are_passed_over_and_said(settings: Path) -> None:
     left = [
         "a.toml~", ".a.toml.swp", "a.swp", "a.toml.dpkg-old", "a.toml.dpkg-dist", "a.toml.rpmsave",
