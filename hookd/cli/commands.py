@@ -50,7 +50,9 @@ class Commands(click.Group):
         return found
 
 
-hookctl = click.version_option(hookd.__version__, prog_name="hookctl")(
+hookctl = click.version_option(
+    hookd.__version__, prog_name="hookctl", message="%(prog)s %(version)s"
+)(
     Commands(
         "hookctl",
         params=common_options(),

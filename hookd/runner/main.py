@@ -45,7 +45,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--link-fd", type=int, metavar="N", help="serve this connection alone")
     parser.add_argument("--default-user", metavar="USER", help="whom hooks without a user run as")
     parser.add_argument("--check", action="store_true", help="read the configuration and exit")
-    parser.add_argument("--version", action="version", version=hookd.__version__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {hookd.__version__}")
     return parser.parse_args(argv)
 
 

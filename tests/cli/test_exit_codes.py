@@ -109,7 +109,7 @@ def test_the_list_of_commands_fits_80_columns() -> None:
     done = hookctl("--help")
     assert done.returncode == 0
     assert "..." not in done.stdout.partition("Commands:")[2], "a summary is cut"
-    assert hookctl("--version").stdout == f"hookctl, version {hookd.__version__}\n"
+    assert hookctl("--version").stdout == f"hookctl {hookd.__version__}\n"
 
 
 def test_a_plain_start_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
