@@ -22,7 +22,7 @@ CYAN = ("running", "waiting")
 NUMBERS = ("JOB", "RUN", "FILES", "BYTES", "DURATION", "FAILURES", "ATTEMPT")
 """Headings of columns that stand to the right."""
 
-SENTENCES = ("REASON", "COMMAND", "LAST RESULT", "LIMITS")
+SENTENCES = ("REASON", "COMMAND", "LAST RESULT", "LIMITS", "STATE", "HOOKS")
 """Headings of columns that may take several lines on a terminal; others are cut short."""
 
 NARROWEST = 8  # columns of the terminal: what is cut short keeps so much

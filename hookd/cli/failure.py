@@ -26,7 +26,7 @@ _NEXT: dict[type[BaseException], str] = {
     errors.ShuttingDown: "nothing was accepted; try again when it has started",
     errors.StorageFailure: "nothing was accepted; look at the disk and at journalctl -u hookd",
     errors.NoSuchHook: "hookctl hooks lists the known ones",
-    errors.NoSuchRun: "hookctl status shows what runs",
+    errors.NoSuchRun: "hookctl jobs --unfinished lists the jobs that have some",
     errors.RunnerUnavailable: "look at journalctl -u hookd-runner",
     Unreachable: "is hookd running? systemctl status hookd.socket, or name it by --socket",
     PermissionError: "are you in the group hookd?",

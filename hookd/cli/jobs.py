@@ -39,6 +39,7 @@ class Page(msgspec.Struct, kw_only=True):
 @click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="Only such jobs.")
 @click.option("--since", "since_usec", type=past, metavar="TIME", help="Started since.")
 @click.option("--until", "until_usec", type=past, metavar="TIME", help="Started until.")
+@click.option("--unfinished", is_flag=True, help="Only those that have a hook waiting or running.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, help="Jobs of a page.")
 @click.option("--cursor", help="Go on where the last page ended.")
 def jobs(settings: Settings, **filters: Any) -> int:

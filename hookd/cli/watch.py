@@ -236,12 +236,12 @@ def _going(board: Board) -> RenderableType:
 
 def _gone(board: Board) -> Table:
     table = _table()
-    table.add_column("AT")
-    table.add_column("RESULT", no_wrap=True, overflow="ellipsis")
+    table.add_column("AT", no_wrap=True)
+    table.add_column("RESULT")  # the one that gives way
     for job_id, run in board.gone:
         result = ended(run)
-        cells = (at(run.ended_usec), Text(result, style=colour(result)))
-        table.add_row(*_who(board, job_id, run), *cells)
+        cut = Text(result, colour(result), no_wrap=True, overflow="ellipsis")
+        table.add_row(*_who(board, job_id, run), at(run.ended_usec), cut)
     return table
 
 

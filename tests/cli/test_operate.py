@@ -158,6 +158,17 @@ def test_watch_shows_what_runs_and_leaves_the_terminal_as_it_was(
     assert screen.rindex(b"\x1b[?25h") > screen.index(b"\x1b[?25l"), "the cursor is shown again"
 
 
+def test_jobs_that_have_unfinished_hooks(stuck: Daemon) -> None:
+    at = ("--socket", stuck.socket)
+    hookctl(*at, "start", "--profile", "Mail", "--client-ip", "::1")
+    hookctl(*at, "end", "1")
+    hookctl(*at, "cancel", "2")
+    with stuck.client() as hookd:
+        eventually(lambda: all(run.result for run in hookd.get_job(2).hooks))
+    lines = hookctl(*at, "jobs", "--unfinished").stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["1"]
+
+
 def test_watch_goes_on_when_hookd_starts_anew(stuck: Daemon) -> None:
     watch = Watch(stuck)
     watch.until(r"hangs +start +1 ")

@@ -67,6 +67,13 @@ def test_a_parked_hook_can_be_tried(daemon: Daemon) -> None:
     assert "1 parked" in hookctl(*at, "status").stdout
 
 
+def test_a_test_is_not_tried_again(daemon: Daemon) -> None:
+    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nattempts = 3\nbackoff = "5min"\n')
+    daemon.start()
+    assert "failed exit status 1" in hookctl("--socket", daemon.socket, "test", "fails").stderr
+    assert " 1 failed" in hookctl("--socket", daemon.socket, "jobs").stdout
+
+
 def test_the_same_request_is_one_run(talks: Daemon) -> None:
     at = ("--socket", talks.socket, "test", "--request-id", "r")
     first, again = hookctl(*at, "talks"), hookctl(*at, "talks", "--wait")
