@@ -24,6 +24,7 @@ ROWS = (
     "runs", "answers", "latency", "fairness", "weight", "start", "growth", "payload", "ways",
 )  # fmt: skip
 """Each is a module beside this file, with a function `measure`."""
+TOO_BUSY = 20.0  # percent of the CPUs
 QUIET_SEC = 1.0  # before each row, in which nothing of ours runs: whoever works then disturbs
 
 
@@ -74,6 +75,8 @@ class Found:
         """Return what to know beside the figures, as a list."""
         least, most = min(self._busy), max(self._busy)
         busy = f"busy with other things before each row: {least:.0f}–{most:.0f} % of the CPUs"
+        if most > TOO_BUSY:
+            busy += ", TOO BUSY: the figures say little"
         return "\n".join(f"- {note}" for note in [*self.notes, busy])
 
 
