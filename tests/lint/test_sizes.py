@@ -42,4 +42,3 @@ def test_sizes() -> None:
     wrong = [line for line in found if line.rpartition(": ")[0] not in EXCEPTIONS]
     assert not wrong, "\n".join(wrong)
     assert {line.rpartition(": ")[0] for line in found} >= EXCEPTIONS.keys()
-

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What packages ship and the code makes: manual pages, journal catalog, completions, versions."""
+"""What packages ship and the code makes: man pages, catalog, completions, tables, versions."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from hookd import options, records
 from hookd.cli.commands import hookctl
 
 TREE = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,35 @@ def test_completions_ask_hookctl(made: Path) -> None:
         assert "_HOOKCTL_COMPLETE=" in (made / path).read_text()
 
 
+def test_the_documents_have_the_tables_of_the_code() -> None:
+    pages = runpy.run_path(str(TREE / "packaging/pages.py"))
+    for page in pages["PAGES"]:
+        text = page.read_text()
+        assert pages["written"](text) == text, f"{page.name} is old: make pages"
+        assert set(re.findall(r"<!-- made: (?!end)(\S+) -->", text)) == set(pages["PARTS"])
+
+
 def test_one_version_everywhere() -> None:
     changelog = (TREE / "packaging/debian/changelog").read_text()
     spec = (TREE / "packaging/rpm/hookd.spec").read_text()
-    versions = [re.search(r"hookd \((\S+)\)", changelog), re.search(r"Version: +(\S+)", spec)]
-    assert [match and match[1] for match in versions] == [hookd.__version__] * 2
+    news = (TREE / "NEWS.md").read_text()
+    versions = [
+        re.search(r"hookd \((\S+)\)", changelog),
+        re.search(r"Version: +(\S+)", spec),
+        re.search(r"(?m)^## (\S+)", news),
+    ]
+    assert [match and match[1] for match in versions] == [hookd.__version__] * 3
+
+
+def test_every_command_says_its_version() -> None:
+    for command in ("hookd", "hookd-runner", "hookctl"):
+        said = subprocess.check_output([BIN / command, "--version"], text=True)
+        assert said == f"{command} {hookd.__version__}\n"
+
+
+def test_make_help_knows_every_target() -> None:
+    makefile = (TREE / "Makefile").read_text()
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    (phony,) = re.findall(r"(?m)^\.PHONY: (.*)$", makefile)
+    described = re.findall(r"(?m)^([a-z-]+):.*## \S", makefile)
+    assert targets == set(phony.split()) == set(described)
