@@ -169,12 +169,13 @@ def looking(tour: Tour) -> None:
     tour.say("How is it?")
     tour.run("hookctl status")
     tour.run("hookctl jobs")
+    tour.run("hookctl jobs --unfinished")
     tour.run("hookctl jobs --state running --json")
     tour.say("What became of this job?")
     tour.run("hookctl job 1")
     tour.run("hookctl why 1")
     tour.run("hookctl logs 1 --since 2min")
-    tour.say("What runs now?", "The table is drawn anew twice a second; this is one picture.")
+    tour.say("What runs now?", "hookd tells of each change; this is one picture.")
     tour.watch()
 
 
@@ -187,11 +188,11 @@ def mending(tour: Tour) -> None:
         "It has failed twice in a row, which its file takes for reason enough to park it.",
     )
     tour.run("hookctl hooks")
-    tour.run("hookctl resume verify")
     tour.run("hookctl test verify --phase end --profile 'Mail Archive'")
     tour.run("printf '#!/bin/sh\\necho \"$1 is fine\"\\n' >verify")
     tour.run("hookctl test verify --phase end --profile 'Mail Archive'")
     tour.run("hookctl test verify --phase end --profile Photos --dry-run")
+    tour.run("hookctl resume verify")
     tour.run("hookctl replay 1")
     tour.say("A mistake in the configuration changes nothing")
     tour.run("echo 'comand = \"/bin/true\"' >hooks.d/extra.toml; hookctl check hooks.d/extra.toml")
