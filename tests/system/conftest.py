@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.support.box import Box
 from tests.support.machine import TREE, CannotBoot, debian
 
 BASE = ["dbus", "python3", "systemd", "systemd-sysv"]
+# Debian 12 has all that hookd needs but this.
+MSGSPEC = "--only-binary=:all: --python-version=3.11 --platform=manylinux_2_17_x86_64 msgspec"
 TOOLS = ["curl", "procps", "socat"]
 
 
@@ -53,6 +56,17 @@ def deb() -> Path:
     """Return the Debian package of the last commit."""
     (package,) = build("build-deb")
     return package
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return hookd's wheel, and that of what Debian 12 lacks."""
+    directory = tmp_path_factory.mktemp("wheels")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    for job in (["wheel", TREE], ["download", *MSGSPEC.split()]):
+        where = "--wheel-dir" if job[0] == "wheel" else "--dest"
+        subprocess.run([*pip, *job, "--no-deps", where, directory], check=True)
+    return sorted(directory.glob("*.whl"))
 
 
 def depends(deb: Path) -> list[str]:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,36 +14,30 @@ from tests.support.machine import TREE, debian
 from tests.system.conftest import BASE, TOOLS
 from tests.system.test_service import hook, results, start
 
-# Debian 12 has all that hookd needs but msgspec.
+# Debian 12 has all that hookd needs but msgspec, which is in the wheels.
 PACKAGES = ["click", "pip", "prometheus-client", "psutil", "rich", "sdnotify", "systemd"]
-MSGSPEC = "--only-binary=:all: --python-version=3.11 --platform=manylinux_2_17_x86_64 msgspec"
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    directory = tmp_path_factory.mktemp("wheels")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    for job in (["wheel", TREE], ["download", *MSGSPEC.split()]):
-        where = "--wheel-dir" if job[0] == "wheel" else "--dest"
-        subprocess.run([*pip, *job, "--no-deps", where, directory], check=True)
-    return sorted(directory.glob("*.whl"))
+def set_up(box: Box, wheels: list[Path]) -> None:
+    """Install hookd from its wheel in a Debian 12 that has PACKAGES, and start it."""
+    for file in wheels:
+        box.copy(file, f"/root/{file.name}")
+    box.run("pip install --no-index --no-deps --break-system-packages /root/*.whl")
+    box.run("ln -s /usr/local/bin/hook* /usr/bin/")
+    for unit in (TREE / "systemd").glob("hookd*"):
+        box.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
+    users = (TREE / "systemd/sysusers.d/hookd.conf").read_text()
+    box.write("/etc/sysusers.d/hookd.conf", users)
+    # The packages bring it. Were it made by systemd, it would be the user hookd's.
+    box.run("mkdir -p /etc/hookd/hooks.d")
+    box.run("systemd-sysusers && systemctl daemon-reload && systemctl start hookd.service")
 
 
 @pytest.fixture(scope="module")
 def bookworm(wheels: list[Path]) -> Iterator[Box]:
     packages = [f"python3-{name}" for name in PACKAGES]
     with Box(debian("bookworm", [*BASE, *TOOLS, *packages])) as box:
-        for file in wheels:
-            box.copy(file, f"/root/{file.name}")
-        box.run("pip install --no-index --no-deps --break-system-packages /root/*.whl")
-        box.run("ln -s /usr/local/bin/hook* /usr/bin/")
-        for unit in (TREE / "systemd").glob("hookd*"):
-            box.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
-        users = (TREE / "systemd/sysusers.d/hookd.conf").read_text()
-        box.write("/etc/sysusers.d/hookd.conf", users)
-        # The packages bring it. Were it made by systemd, it would be the user hookd's.
-        box.run("mkdir -p /etc/hookd/hooks.d")
-        box.run("systemd-sysusers && systemctl daemon-reload && systemctl start hookd.service")
+        set_up(box, wheels)
         yield box
 
 
