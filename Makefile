@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test test-all test-system hostile crash fuzz attack soak bench exposure lint deb rpm clean
+.PHONY: help setup demo tour test test-all test-system hostile crash fuzz attack soak bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,8 +50,14 @@ bench: ## measure hookd beside its peers
 exposure: ## measure how exposed the services are, and write it into docs/exposure.md
 	@UPDATE=1 tests/run tests/system/test_sandbox.py
 
+pages: ## write the tables that documents take from the code
+	@.venv/bin/python packaging/pages.py
+
 lint: ## run the linters alone
 	@tests/run tests/lint
+
+dist: ## build the wheel and the source archive into dist/
+	@packaging/build-dist
 
 deb: ## build the Debian package into dist/
 	@packaging/build-deb
