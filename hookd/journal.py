@@ -195,7 +195,10 @@ class Journal:
         if self._socket is not None or time.monotonic() - self._looked < LOOK_AGAIN:
             return
         self._looked = time.monotonic()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        except OSError:
+            return  # no descriptor is left, which must not hurt who has something to say
         sock.setblocking(False)
         try:
             sock.connect(self._path)

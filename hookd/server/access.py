@@ -6,10 +6,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Callable
 
 from hookd.config import Access
 from hookd.errors import ConfigError
 from hookd.server.admission import Gatekeeper, Principals
+
+MAX_ID = 2**32 - 2  # the one above means "no change" to chown(2)
 
 
 def gatekeeper(access: Access) -> Gatekeeper:
@@ -27,15 +30,29 @@ def principals(access: Access) -> tuple[Principals, Principals]:
         for name in getattr(access, key):
             try:
                 if name.startswith("@"):
-                    gids.add(grp.getgrnam(name[1:]).gr_gid)
+                    gids.add(_number(name[1:], lambda group: grp.getgrnam(group).gr_gid))
                 else:
-                    uids.add(pwd.getpwnam(name).pw_uid)
+                    uids.add(_number(name, lambda user: pwd.getpwnam(user).pw_uid))
             except KeyError:
                 if name != "@hookd":  # the default's group comes with the package
                     errors.append(
-                        f"hookd.toml: access.{key}: found {name!r}, which does not exist"
+                        f"hookd.toml: access.{key}: found {name!r}, which does not exist; "
+                        "allowed: users and @groups, by name or number"
                     )
         found.append(Principals(frozenset(uids), frozenset(gids)))
     if errors:
         raise ConfigError(errors)
     return found[0], found[1]
+
+
+def _number(name: str, look_up: Callable[[str], int]) -> int:
+    """Return the number of a name, or that it is, as chown(1) takes it: names come first.
+
+    Raises KeyError for what is neither.
+    """
+    try:
+        return look_up(name)
+    except KeyError:
+        if name.isascii() and name.isdecimal() and int(name) <= MAX_ID:
+            return int(name)
+        raise

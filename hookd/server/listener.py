@@ -9,6 +9,7 @@ is no room it is made at the cost of who takes most. What calls mean is not know
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import socket
 from collections.abc import Awaitable, Callable
@@ -39,14 +40,9 @@ class HungUp(Exception):
     """The peer closed the connection while its call was waiting."""
 
 
-Handler = Callable[["Session", Call], Awaitable[Any]]
-"""Answers a call: returns the reply's parameters or raises a HookdError."""
-
-Knows = Callable[[Peer], bool]
-"""Whether a peer may call anything at all."""
-
-Report = Callable[[Peer, str], None]
-"""Told when a peer is cut off, and why."""
+Handler = Callable[["Session", Call], Awaitable[Any]]  # returns a reply or raises a HookdError
+Knows = Callable[[Peer], bool]  # whether a peer may call anything at all
+Report = Callable[[Peer, str], None]  # told when a peer is cut off, and why
 
 
 class Session(asyncio.BufferedProtocol):
@@ -203,16 +199,12 @@ class Session(asyncio.BufferedProtocol):
         A connection that has asked nothing yet was taken off the socket's queue, where it would
         have waited for the next instance: it gets an answer, if it asks soon.
         """
-        self._last = True
+        again, self._last = self._last, True
         if not self.busy:
-            if self._served:
+            if self._served or again:
                 self._transport.close()
             else:
-                self._loop.call_later(FIRST_CALL_SEC, self._close_silent)
-
-    def _close_silent(self) -> None:
-        if not self.busy:
-            self._transport.close()
+                self._loop.call_later(FIRST_CALL_SEC, self.finish)
 
     def _let_others(self) -> None:
         if self._large:
@@ -298,11 +290,7 @@ class Listener:
     """All connections of one listening socket, and the room that there is for them."""
 
     def __init__(
-        self,
-        handler: Handler,
-        knows: Knows,
-        report: Report,
-        on_lost: Callable[[Session], None],
+        self, handler: Handler, knows: Knows, report: Report, on_lost: Callable[[Session], None]
     ) -> None:
         self.report = report
         self.hangups = Hangups()
@@ -328,7 +316,7 @@ class Listener:
         sock.setblocking(False)
         sock.listen(BACKLOG)
         self._socket = sock
-        self._loop.add_reader(sock, self._accept)
+        self._loop.add_reader(sock, self._accept, sock)
 
     def stop_accepting(self) -> None:
         """Take no more connections: they wait in the kernel for the next instance."""
@@ -360,26 +348,25 @@ class Listener:
     # Accepting. asyncio's own way takes in the whole backlog before anybody has a turn, and stops
     # for a second when there is no descriptor.
 
-    def _accept(self) -> None:
-        assert self._socket is not None
+    def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                sock, _ = self._socket.accept()
+                sock, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)
-                self._rest()
+            except OSError as e:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)
+                self._rest(listening)
+                if e.errno == errno.EMFILE:
+                    self.room.make(None, "no descriptor is left for another connection")
                 return
             self._admit(sock)
 
-    def _rest(self) -> None:
+    def _rest(self, listening: socket.socket) -> None:
         """Leave those who wait in the kernel alone until there may be a descriptor again."""
-        assert self._socket is not None
-        self._loop.remove_reader(self._socket)
+        self._loop.remove_reader(listening)
         self._again = self._loop.call_later(
-            ACCEPT_AGAIN_SEC, self._loop.add_reader, self._socket, self._accept
+            ACCEPT_AGAIN_SEC, self._loop.add_reader, listening, self._accept, listening
         )
-        self.room.make(None, "no descriptor is left for another connection")
 
     def _admit(self, sock: socket.socket) -> None:
         """Take in a connection if there is room."""

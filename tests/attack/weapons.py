@@ -7,6 +7,7 @@ Each ends by itself, in some seconds, and fails where hookd answers otherwise th
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import resource
@@ -208,8 +209,6 @@ def subscribers(path: Path) -> None:
                 connection.sendall(json.dumps(ask).encode() + b"\0")
                 assert connection.recv(65536)
             with Wire(path) as wire:
-                wire.send(MANAGER + "Subscribe", more=True)
-                assert wire.receive()["error"] == MANAGER + "TooManySubscribers"
                 for _ in range(300):
                     wire.end(job_id=wire.start()["job_id"])
         with Wire(path) as wire:
@@ -266,4 +265,5 @@ WEAPONS: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(45)
     WEAPONS[sys.argv[1]](Path(sys.argv[2]))

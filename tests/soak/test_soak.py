@@ -96,7 +96,7 @@ def soak(daemon: Daemon, runner: RunnerUnit) -> Soak:
     for name, script in (
         ("true", "exit 0"),
         ("fails", "echo because; exit 3"),
-        ("prints", "head -c 20000 /dev/zero | tr '\\0' '\\n'"),
+        ("prints", "head -c 20000 /dev/zero | tr '\\0' x"),
     ):
         daemon.hook(name, f'command = "{daemon.script(name, script)}"\n')
     nap = daemon.script("nap", "exec sleep 0.3")
