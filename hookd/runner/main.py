@@ -14,16 +14,14 @@ import resource
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
-
-from sdnotify import SystemdNotifier
 
 import hookd
 from hookd import records
 from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.link import Reload
+from hookd.notify import Notifier
 from hookd.runner import cgroup, launcher, untaken
 from hookd.runner.runner import Runner, load
 from hookd.runner.serverlink import ServerLink
@@ -56,7 +54,7 @@ class Service:
         self._options = options
         self._untaken = untaken_file() if options.link_fd is None else None
         self._loop = asyncio.get_running_loop()
-        self._notifier = SystemdNotifier()
+        self._notifier = Notifier(lambda: self._runner.status)
         self._stop = asyncio.Event()
         self._journal = Journal()
         base = cgroup.delegated()
@@ -82,9 +80,8 @@ class Service:
         else:
             serving = self._loop.create_task(self._serve_one())
         self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
-        self._notify("READY=1")
+        self._notifier.ready()
         lean.settle()
-        self._tick()
         await self._stop.wait()
         await self._shut_down(orphaned=serving.done())
         serving.cancel()
@@ -97,9 +94,8 @@ class Service:
 
     async def _shut_down(self, orphaned: bool) -> None:
         drain = 0 if orphaned else self._runner.drain
-        # Beyond TimeoutStopSec=, where the configuration says so (sd_notify(3)).
         needed = drain + self._runner.longest_end + SETTLE
-        self._notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(needed * 1e6)}")
+        self._notifier.stopping(needed)
         await self._runner.stop(drain)
         await self._runner.settle(0 if orphaned else SETTLE)
         await self._link.close()
@@ -125,19 +121,9 @@ class Service:
                 print(f"results are lost: {self._untaken}: {e}", file=sys.stderr)
 
     def _reload(self) -> None:
-        usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
+        self._notifier.reloading()
         self._runner.take(Reload())  # so that the server hears of it
-        self._notify("READY=1")
-
-    def _tick(self) -> None:
-        """Feed the watchdog from the loop itself: one that hangs must starve it."""
-        if watchdog := int(os.environ.get("WATCHDOG_USEC", 0)) / 1e6:
-            self._notify("WATCHDOG=1")
-            self._loop.call_later(watchdog / 3, self._tick)
-
-    def _notify(self, state: str) -> None:
-        self._notifier.notify(f"{state}\nSTATUS={self._runner.status}")
+        self._notifier.ready()
 
     def _complain(self, what: str) -> None:
         self._journal.send(records.PEER_CLOSED, detail=what)

@@ -24,6 +24,7 @@ from hookd.journal import Journal
 from hookd.link import Loaded as RunnerLoaded
 from hookd.link import Message, Reload, Welcome
 from hookd.model import Event, HookRun
+from hookd.notify import Notifier
 from hookd.records import (
     CONFIG_LOADED,
     CONFIG_NOTE,
@@ -50,7 +51,6 @@ from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
 from hookd.server.reports import Reports
 from hookd.server.runnerlink import RunnerLink
-from hookd.server.service import Service
 from hookd.server.store import Store
 from hookd.server.upkeep import Upkeep
 
@@ -78,7 +78,7 @@ class Daemon:
         self._runner_notes: list[str] = []
         self._problems: dict[str, str] = {}
         self._started_usec = time.time_ns() // 1000
-        self._service = Service(self._status)
+        self._notifier = Notifier(self._status)
         self._journal = Journal()
         now = partial(clocks, setup.boot_id)
         self._store = Store(
@@ -154,20 +154,20 @@ class Daemon:
             self._journal.send(CONFIG_NOTE, detail=note)
         detail = f"hookd {__version__} is ready: {len(self._core.config.hooks)} hooks"
         self._journal.send(SERVER_STARTED, detail=detail)
-        self._service.ready()
+        self._notifier.ready()
 
     async def stop(self) -> None:
         """Take no more, answer what was asked, let running hooks end where they are ours."""
-        self._service.stopping("finishing: what was accepted is safe")
         self._listener.stop_accepting()
         self._core.dispatcher.abandon()
+        self._notifier.stopping()
         self._feed.close()
         await self._upkeep.close()
         await self._listener.close(ANSWERS_SEC)
         await self._try_storage()  # what was on its way has been handed over by then
         await self._link.close(self._core.config.daemon.drain)
         await self._store.close()
-        self._service.close()
+        self._notifier.close()
         self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
         self._journal.close()
 
@@ -206,7 +206,7 @@ class Daemon:
             self._problems["storage"] = f"storage failed: {fault}"
             self._journal.send(STORAGE_FAILED, detail=fault)
             self._spawn(self._probe_storage())
-        self._service.changed()
+        self._notifier.changed()
 
     async def _probe_storage(self) -> None:
         """Try the disk again until it works, also when nobody asks for anything."""
@@ -238,7 +238,7 @@ class Daemon:
             elif isinstance(message, RunnerLoaded):
                 self._on_runner_loaded(message)
         self._core.dispatcher.messages(messages)
-        self._service.changed()
+        self._notifier.changed()
 
     def _on_welcome(self, welcome: Welcome) -> None:
         self._late.cancel()
@@ -269,7 +269,7 @@ class Daemon:
         else:
             why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
             self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
-        self._service.changed()
+        self._notifier.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
         if self._core.dispatcher.instance is not None and not self._core.dispatcher.stopping:
@@ -278,14 +278,14 @@ class Daemon:
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
         if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
             self._loaded_by_runner.cancel()
-        self._service.changed()
+        self._notifier.changed()
 
     # The configuration.
 
     async def reload(self) -> list[str]:
         """Read the configuration anew and return notes; raises ConfigError, changing nothing."""
         async with self._reloading:
-            self._service.reloading()
+            self._notifier.reloading()
             try:
                 loaded = await self._read_together()
             except ConfigError as e:
@@ -294,7 +294,7 @@ class Daemon:
             else:
                 self._adopt(loaded)
             finally:
-                self._service.ready()
+                self._notifier.ready()
             return [*self._notes, *self._runner_notes]
 
     async def _read_together(self) -> Loaded:
@@ -350,6 +350,8 @@ class Daemon:
         )
 
     def _status(self) -> str:
+        if self._core.dispatcher.stopping:
+            return "finishing: what was accepted is safe"
         if self._problems:
             return "; ".join(self._problems.values())
         if self._core.dispatcher.instance is None:
@@ -361,12 +363,12 @@ class Daemon:
         )
 
     def _observe_job(self, event: Event) -> None:
-        self._service.changed()
+        self._notifier.changed()
         self._metrics.job(event)
         self._feed.job(event, time.time_ns() // 1000)
 
     def _observe_run(self, job_id: int, run: HookRun) -> None:
-        self._service.changed()
+        self._notifier.changed()
         self._metrics.run(run)
         self._feed.run(job_id, run, time.time_ns() // 1000)
 

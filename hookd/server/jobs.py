@@ -145,7 +145,7 @@ async def _answer(
 
     if live is None or call.oneway:
         return reply(hooks())
-    follower = live.follow(changes=call.more)
+    follower = live.follow(changes=bool(call.more))
     try:
         if call.more:
             session.progress(reply(hooks()))

@@ -15,6 +15,7 @@ TREE = Path(__file__).parents[2]
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
     "memory": ("lean",),
+    "manager": ("notify",),
     "trust": ("trust",),
     "files": ("confdir",),
     "journal": ("journal",),
@@ -36,7 +37,7 @@ LAYERS = {
         "server.archive",
         "server.schema",
     ),
-    "effects": ("server.listener", "server.store", "server.runnerlink", "server.service"),
+    "effects": ("server.listener", "server.store", "server.runnerlink"),
     "client": ("client",),
     # The one place that knows both processes: what `--check` looks with.
     "audit": ("audit",),
@@ -49,6 +50,7 @@ LAYERS = {
 MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
     "memory": set(),
+    "manager": set(),
     "trust": set(),
     "files": {"vocabulary", "trust"},
     "journal": {"vocabulary"},
@@ -60,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audit": {"vocabulary", "files", "owner", "runner"},
     "owner": {
         "memory",
+        "manager",
         "vocabulary",
         "files",
         "journal",
@@ -70,7 +73,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "owner",
         "audit",
     },
-    "runner": {"memory", "vocabulary", "trust", "files", "journal", "sockets", "runner"},
+    "runner": {
+        "memory",
+        "manager",
+        "vocabulary",
+        "trust",
+        "files",
+        "journal",
+        "sockets",
+        "runner",
+    },
     "cli": {"vocabulary", "files", "client", "cli", "audit"},
 }
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from hookd.notify import STATUS_SEC
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.runner_unit import RunnerUnit
@@ -74,3 +77,36 @@ def test_a_runner_that_is_on_its_way_is_no_problem(
     with Wire(daemon.socket) as wire:
         eventually(lambda: wire.status()["healthy"])
         eventually(lambda: lines[-1] == "0 hooks; 0 running, 0 waiting")
+
+
+def test_a_manager_that_does_not_read_stops_nobody(daemon: Daemon) -> None:
+    path = daemon.directory / "manager"
+    daemon.prefix = ["env", f"NOTIFY_SOCKET={path}"]
+    daemon.hook("true", 'command = "/bin/true"\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        hearing = threading.Thread(target=lambda: _pass_on(daemon, manager.recv(4096)))
+        hearing.start()
+        daemon.start()
+        hearing.join()
+        _fill(path)
+        with Wire(daemon.socket) as wire:
+            began = time.monotonic()
+            while time.monotonic() - began < 2 * STATUS_SEC:  # a line is due meanwhile
+                assert wire.start(wait=True)["hooks"][0]["result"] == "success"
+        assert daemon.stop() == 0
+
+
+def _fill(path: Path) -> None:
+    """Take all the room that a socket has for messages."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(str(path))
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.send(b"X=1")
+
+
+def _pass_on(daemon: Daemon, message: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+        to.sendto(message, str(daemon.directory / "notify"))
