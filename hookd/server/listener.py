@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from hookd.errors import HookdError, PermissionDenied, ProtocolError
-from hookd.server.admission import Peer
+from hookd.server.admission import TELLS, Peer
 from hookd.server.hangups import Hangups
 from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
 from hookd.server.room import Room
@@ -216,6 +216,8 @@ class Session(asyncio.BufferedProtocol):
             if len(message) > LARGE:
                 self._large = await self.patiently(self._listener.large.acquire())
             call = decode_call(message)
+            if call.method in TELLS and self.closed.done():
+                return  # nobody is there to be told
             try:
                 answer = encode_reply(await handler(self, call))
             except ProtocolError:

@@ -23,6 +23,8 @@ from tests.support.wire import Wire
 CALL = b'{"method":"a.B"}\0'
 SHORTLY = 0.3  # seconds, where hookd waits for half a minute
 
+_asked: list[str] = []
+
 
 @pytest.fixture
 def serve(
@@ -33,6 +35,7 @@ def serve(
     monkeypatch.setattr(listener, "STALLED_SEC", SHORTLY)
 
     async def answer(session: Session, call: Call) -> Any:
+        _asked.append(call.method)
         return {"x": "y" * 1000}
 
     async def run(client: Callable[[socket.socket], None]) -> list[str]:
@@ -49,6 +52,9 @@ def serve(
             connection.connect(str(tmp_path / "s"))
             connection.settimeout(10)
             await asyncio.to_thread(client, connection)
+        async with asyncio.timeout(10):
+            while len(listening):  # what it sent before it left is still done
+                await asyncio.sleep(0.01)
         await listening.close(5)
         return why
 
@@ -106,6 +112,16 @@ def test_a_reader_that_stands_still_is_left(serve: Serve) -> None:
                 connection.send(CALL)
 
     assert serve(still) == ["it does not read its answers"]
+
+
+def test_who_is_gone_is_not_told_but_what_it_asked_is_done(serve: Serve) -> None:
+    def gone(connection: socket.socket) -> None:
+        connection.sendall(b'{"method":"io.hookd.Manager.ListJobs"}\0' * 1000 + CALL)
+
+    before = len(_asked)
+    assert serve(gone) == []
+    assert _asked[-1] == "a.B"
+    assert len(_asked) - before < 1000
 
 
 def test_without_descriptors_hookd_goes_on_and_recovers(daemon: Daemon) -> None:
