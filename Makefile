@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour test test-all test-system hostile crash fuzz attack soak bench exposure pages lint dist deb rpm clean
+.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack soak bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,9 @@ demo: ## show hookd at work in a scratch directory
 
 tour: ## show every hookctl command on live jobs; writes docs/TOUR.md
 	@packaging/tour --write docs/TOUR.md
+
+picture: ## draw a terminal with hookctl on live jobs; writes docs/hookctl.svg
+	@packaging/picture docs/hookctl.svg
 
 test: ## run the tests, without the slow tiers
 	@tests/run

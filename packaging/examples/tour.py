@@ -25,7 +25,7 @@ from pathlib import Path
 from demo import BIN, start_daemon
 
 SHOWN_AS = "/srv/tour"  # instead of the scratch directory's random name
-COLUMNS = 98
+COLUMNS, ROWS = 98, 20
 WATCHED = 1.5  # seconds: some pictures of hookctl watch, of which the last is shown
 
 SCRIPTS = {
@@ -88,18 +88,8 @@ class Tour:
         """Let hookctl watch draw for a moment; show its last picture."""
         self._block(True)
         self._print("$ hookctl watch")
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, COLUMNS, 0, 0))
         command = ["timeout", "-s", "INT", str(WATCHED), "hookctl", "watch"]
-        with subprocess.Popen(
-            command, cwd=self.scratch, env=self._environment(), stdin=theirs, stdout=theirs
-        ):
-            os.close(theirs)
-            screen = b""
-            while data := _read(ours):
-                screen += data
-        os.close(ours)
-        picture = screen.decode().split("\x1b[H")[-1].partition("\x1b[?1049l")[0]
+        picture = on_a_terminal(command, self._environment(), ROWS, COLUMNS)
         bare = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", picture)
         lines = [line.rstrip() for line in bare.splitlines()]
         self._print("\n".join(lines).strip())
@@ -122,6 +112,20 @@ class Tour:
         text = text.replace(str(self.scratch), SHOWN_AS)
         print(text, flush=True)
         self.page.append(text)
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str], rows: int, columns: int) -> str:
+    """Return what a command leaves on a terminal of this size; of pictures, the last one."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    path = shutil.which(command[0], path=environment["PATH"])
+    with subprocess.Popen(command, executable=path, env=environment, stdin=theirs, stdout=theirs):
+        os.close(theirs)
+        screen = b""
+        while data := _read(ours):
+            screen += data
+    os.close(ours)
+    return screen.decode().split("\x1b[H")[-1].partition("\x1b[?1049l")[0]
 
 
 def _read(terminal: int) -> bytes:
