@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 from tour import HOOKS, lay_out, on_a_terminal
 
-COLUMNS, ROWS = 80, 20
+COLUMNS, ROWS = 80, 14
 WATCHED = 2.5  # seconds: the stuck hook's bar has grown by then
 TITLE = "hookctl"
 # With xml:space, or some viewers drop the spaces that a line begins with.
