@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from setuptools import build_meta
+from setuptools import build_meta  # type: ignore[import-untyped]
 
 
 def steady(archive: Path, epoch: int) -> None:

@@ -14,7 +14,11 @@ import pytest
 from tests.lint.tree import FOLDERS, TREE, files, name
 
 PYTHON = [folder for folder in FOLDERS if any((TREE / folder).rglob("*.py"))]
-TYPED = [folder for folder in PYTHON if folder != "packaging"]  # examples for others' Pythons
+MAKERS = [name(path) for path in files() if path.parent == TREE / "packaging"]
+TYPED = [
+    *(folder for folder in PYTHON if folder != "packaging"),  # whose examples stand alone
+    *(maker for maker in MAKERS if maker.endswith(".py")),
+]
 MISSPELT_ON_PURPOSE = "comand,commmand,deamon,strat"
 PIP = "make setup, or pip install -e '.[test]'"
 OF_SCDOC = "skipping paragraph macro"  # what scdoc writes and mandoc does not like
