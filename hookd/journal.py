@@ -27,7 +27,7 @@ from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printa
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
 MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
-LOOK_AGAIN = 2.0  # seconds between two looks for a journal that is not there
+LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
 MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
 
 Value = str | int | None
@@ -108,7 +108,7 @@ class Journal:
         self._room = select.poll()
         self._inode = 0
         self._library_blocks = True  # until its own socket is known
-        self._looked = -LOOK_AGAIN
+        self._looked = -LOOK_AGAIN_SEC
         self._queue: deque[_Record] = deque()
         self._lost = 0
         self._waiting: deque[Callable[[], None]] = deque()
@@ -192,7 +192,7 @@ class Journal:
 
     def _look(self) -> None:
         """Connect where a journal listens; look for one only so often."""
-        if self._socket is not None or time.monotonic() - self._looked < LOOK_AGAIN:
+        if self._socket is not None or time.monotonic() - self._looked < LOOK_AGAIN_SEC:
             return
         self._looked = time.monotonic()
         try:

@@ -20,7 +20,7 @@ from hookd.runner.profile import Profile
 ROOT = Path("/sys/fs/cgroup")
 LEAF = "runner"
 CONTROLLERS = ("memory", "pids", "cpu")
-AGAIN = 0.1  # seconds between two tries to remove a group whose processes are being reaped
+AGAIN_SEC = 0.1  # between two tries to remove a group whose processes are being reaped
 TRIES = 600
 
 
@@ -88,7 +88,7 @@ class Groups:
         for path in self._base.glob("run-*"):
             _kill(path)
             while not _removed(path) and time.monotonic() < give_up:
-                time.sleep(AGAIN / 10)
+                time.sleep(AGAIN_SEC / 10)
 
     def make(self, profile: Profile) -> Group:
         """Return a new group with a profile's limits. Raises OSError."""
@@ -173,7 +173,7 @@ class Group:
 
     def _remove(self, tries: int) -> None:
         if not _removed(self.path) and tries:
-            asyncio.get_running_loop().call_later(AGAIN, self._remove, tries - 1)
+            asyncio.get_running_loop().call_later(AGAIN_SEC, self._remove, tries - 1)
 
     def _number(self, name: str, key: str) -> int:
         try:

@@ -30,7 +30,7 @@ from hookd.sockets import activated, bind
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
 EX_USAGE, EX_CONFIG = 64, 78  # sysexits.h
-SETTLE = 2.0  # seconds that a stop waits for the server to have the last results on disk
+SETTLE_SEC = 2.0  # for the server, when we stop, to have the last results on disk
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -94,10 +94,10 @@ class Service:
 
     async def _shut_down(self, orphaned: bool) -> None:
         drain = 0 if orphaned else self._runner.drain
-        needed = drain + self._runner.longest_end + SETTLE
+        needed = drain + self._runner.longest_end + SETTLE_SEC
         self._notifier.stopping(needed)
         await self._runner.stop(drain)
-        await self._runner.settle(0 if orphaned else SETTLE)
+        await self._runner.settle(0 if orphaned else SETTLE_SEC)
         await self._link.close()
         self._runner.close()
         self._hand_over()

@@ -17,7 +17,7 @@ from hookd.runner.launcher import ENDED
 from hookd.runner.profile import Report
 from hookd.runner.spawn import Pool
 
-PAUSE = 0.01  # seconds between two rounds
+PAUSE_SEC = 0.01  # between two rounds
 REMEMBERED = 1000  # ends that nobody has asked for: most strays are no run's main process
 
 
@@ -37,7 +37,7 @@ class Orphans:
             if loop.time() > give_up:
                 return found, strays
             self._sweep(strays, found)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SEC)
         return found, []
 
     def ended(self, pid: int) -> Report | None:

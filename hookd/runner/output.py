@@ -18,8 +18,8 @@ from typing import Protocol
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
 WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-size's default
-PAUSE = 0.002  # seconds between two such reads: with WIDE still more than most programs print
-DRAIN = 16 * CHUNK  # bytes still read of a pipe when the run is over: what a pipe can hold at most
+PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most programs print
+LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
 LINES = 10  # lines passed on in one turn: each may wake journald, which then runs before we do
 
@@ -94,7 +94,7 @@ class Output:
     def finish(self) -> None:
         """Take what lies in the pipes and close them, whoever else still holds them open."""
         for stream in self._streams:
-            end = self.total + DRAIN
+            end = self.total + LAST_READ
             while stream.fd >= 0 and self.total < end and self._readable(stream):
                 pass
             self._close(stream)
@@ -137,7 +137,7 @@ class Output:
         if room <= 0:
             stream.widen()
             self._unwatch(stream)
-            self._loop.call_later(PAUSE, self._watch, stream)
+            self._loop.call_later(PAUSE_SEC, self._watch, stream)
         else:
             stream.kept += data[:room]
             if not self._pumping:

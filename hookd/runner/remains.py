@@ -13,8 +13,8 @@ from hookd.journal import Context, Journal
 from hookd.runner import tree
 from hookd.runner.spawn import Launcher
 
-PATIENCE = 5.0  # seconds of KILL until what is still there counts as stuck in the kernel
-FIRST_PAUSE, LAST_PAUSE = 0.005, 0.2  # seconds between two rounds of KILL
+PATIENCE_SEC = 5.0  # of KILL until what is still there counts as stuck in the kernel
+FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.005, 0.2  # between two rounds of KILL
 SHOWN = 10  # processes that a record names
 
 
@@ -58,8 +58,8 @@ class Remains:
         `ended`: whether the main process has, so that the others count as leftovers.
         """
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + PATIENCE
-        pause = FIRST_PAUSE
+        give_up = loop.time() + PATIENCE_SEC
+        pause = FIRST_PAUSE_SEC
         while not self.gone.is_set() and self._launcher.alive:
             found = tree.signal_below(self._launcher.pid, signal.SIGKILL)
             if ended():
@@ -68,9 +68,9 @@ class Remains:
                 self._stuck()
                 return
             await self._nothing_left(pause)
-            if pause >= LAST_PAUSE and self._launcher.group is not None:
+            if pause >= LAST_PAUSE_SEC and self._launcher.group is not None:
                 self._launcher.group.kill()
-            pause = min(2 * pause, LAST_PAUSE)
+            pause = min(2 * pause, LAST_PAUSE_SEC)
 
     def _stuck(self) -> None:
         left = tree.living_below(self._launcher.pid)

@@ -28,8 +28,8 @@ from hookd.runner.supervise import Supervisor, Tools
 from hookd.runner.verdict import Cause
 from hookd.runner.watch import Watch
 
-LAST_WAIT = 30.0  # seconds beyond kill_grace: for processes stuck in the kernel, a stuck journal
-DRAIN = 60.0  # seconds that a stop waits for running hooks where no configuration says it
+LAST_WAIT_SEC = 30.0  # beyond kill_grace: for processes stuck in the kernel, a stuck journal
+DRAIN_SEC = 60.0  # for running hooks, when we stop, where no configuration says it
 
 
 class Runner:
@@ -75,12 +75,12 @@ class Runner:
     @property
     def drain(self) -> float:
         """Seconds that a stop waits for running hooks."""
-        return DRAIN if self._config is None else self._config.daemon.drain
+        return DRAIN_SEC if self._config is None else self._config.daemon.drain
 
     @property
     def longest_end(self) -> float:
         """Seconds that the end of what runs now takes at most, once it was told to end."""
-        return max((run.kill_grace for run in self._running.values()), default=0) + LAST_WAIT
+        return max((run.kill_grace for run in self._running.values()), default=0) + LAST_WAIT_SEC
 
     @property
     def untaken(self) -> dict[int, Receipt]:

@@ -22,7 +22,7 @@ from hookd.runner.cgroup import Group, Groups
 from hookd.runner.nursery import Nursery
 from hookd.runner.profile import Profile, Report, SpawnError
 
-IDLE = 5.0  # seconds that a launcher without a run is kept
+IDLE_SEC = 5.0  # for which a launcher without a run is kept
 RUNS = 2000  # runs of one launcher: its own CPU time counts against the limit that it passes on
 FORKS = 32  # launchers asked for at a time: more questions could overrun the nursery's socket
 OPEN_FILES = 1024  # the soft limit where none is set: the kernel's and systemd's default
@@ -187,7 +187,7 @@ class Pool:
             return
         self._idle.setdefault(launcher.profile, []).append((self._loop.time(), launcher))
         if self._timer is None:
-            self._timer = self._loop.call_later(IDLE, self._expire)
+            self._timer = self._loop.call_later(IDLE_SEC, self._expire)
 
     def linger(self, launcher: Launcher) -> None:
         """Leave a launcher to the processes that it still has; it ends with the last of them."""
@@ -222,14 +222,14 @@ class Pool:
     def _expire(self) -> None:
         """End what has waited too long; the longest waiting stand first."""
         self._timer = None
-        oldest = self._loop.time() - IDLE
+        oldest = self._loop.time() - IDLE_SEC
         for profile, waiting in list(self._idle.items()):
             while waiting and (waiting[0][0] <= oldest or not waiting[0][1].listens):
                 self.drop(waiting.pop(0)[1])
             if not waiting:
                 del self._idle[profile]
         if self._idle:
-            self._timer = self._loop.call_later(IDLE / 2, self._expire)
+            self._timer = self._loop.call_later(IDLE_SEC / 2, self._expire)
 
 
 def limit(pid: int, profile: Profile) -> None:

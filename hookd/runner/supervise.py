@@ -25,15 +25,15 @@ from hookd.runner.invocation import Invocation, Plan
 from hookd.runner.orphans import Orphans
 from hookd.runner.output import Output
 from hookd.runner.profile import Report, SpawnError
-from hookd.runner.remains import PATIENCE, Remains
+from hookd.runner.remains import PATIENCE_SEC, Remains
 from hookd.runner.spawn import Launcher, Pool
 from hookd.runner.verdict import Cause, Course, spawn_words
 from hookd.runner.watch import Watch
 from hookd.trust import PathError
 
-LEFTOVER_GRACE = 1.0  # seconds between TERM and KILL for what outlives its hook
-FLUSH = 30.0  # seconds that the end of a run waits until the journal has taken its output
-JOURNAL_WAIT = 2.0  # seconds that a result waits for a journal that does not take its record
+LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for what outlives its hook
+FLUSH_SEC = 30.0  # for the journal, at the end of a run, to take its output
+JOURNAL_WAIT_SEC = 2.0  # for a journal that does not take the record of a result
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -220,7 +220,7 @@ class Supervisor:
         if self._remains.count() and self._plan.hook.run.leftovers == "warn":
             self._remains.report()
         else:
-            await self._remains.terminate(min(LEFTOVER_GRACE, self.kill_grace))
+            await self._remains.terminate(min(LEFTOVER_GRACE_SEC, self.kill_grace))
             await self._remains.kill(lambda: True)
         self._leave()
 
@@ -230,7 +230,7 @@ class Supervisor:
         strays = self._tools.pool.strays()
         if course.first is None and strays:  # killed before it could say that the program started
             self._has_started(Report.now(launcher.STARTED, strays[0]))
-        found, left = await self._tools.orphans.clear(PATIENCE)
+        found, left = await self._tools.orphans.clear(PATIENCE_SEC)
         self._remains.leftovers |= found - {course.pid}
         self._remains.survivors = len(left)
         if course.first is None:
@@ -282,7 +282,7 @@ class Supervisor:
             self._certify()
 
     async def _conclude_later(self) -> None:
-        await self._output.flush(FLUSH)
+        await self._output.flush(FLUSH_SEC)
         self._task = None
         self._certify()
 
@@ -302,7 +302,7 @@ class Supervisor:
             self._do(self._tell_later(receipt))
 
     async def _tell_later(self, receipt: Receipt) -> None:
-        await self._tools.journal.settle(JOURNAL_WAIT)
+        await self._tools.journal.settle(JOURNAL_WAIT_SEC)
         self._on_ended(self, receipt)
 
     def _line(self, stream: str, data: bytes) -> None:

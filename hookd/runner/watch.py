@@ -17,8 +17,8 @@ from hookd.runner import tree
 from hookd.runner.spawn import Launcher
 from hookd.runner.verdict import Course
 
-SOON = 0.02  # seconds between two looks at a run with such limits
-LATER = 1.0  # seconds between two looks at any other
+SOON_SEC = 0.02  # between two looks at a run with such limits
+LATER_SEC = 1.0  # between two looks at any other
 SHARE = 20  # one part in so many of the time may be spent looking
 
 
@@ -71,7 +71,7 @@ class Watch:
 def interval(run: Watched) -> float:
     """Return the seconds between two looks at a run."""
     profile = run.launcher.profile
-    return LATER if profile.memory is None and profile.processes is None else SOON
+    return LATER_SEC if profile.memory is None and profile.processes is None else SOON_SEC
 
 
 def look(run: Watched) -> None:
