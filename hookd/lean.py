@@ -23,7 +23,7 @@ def let_in(name: str) -> None:
         del sys.modules[name]
 
 
-def settle() -> None:
+def trim() -> None:
     """Call this when a start is over: give back what only the start needed.
 
     What lives by now lives as long as the process: the collector need not look at it again.

@@ -81,7 +81,7 @@ class Service:
             serving = self._loop.create_task(self._serve_one())
         self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
         self._notifier.ready()
-        lean.settle()
+        lean.trim()
         await self._stop.wait()
         await self._shut_down(orphaned=serving.done())
         serving.cancel()

@@ -106,7 +106,7 @@ async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
         )
         if starting.done():
             starting.result()
-            lean.settle()
+            lean.trim()
             await _until_stopped(daemon, stop, reload)
         else:
             starting.cancel()
