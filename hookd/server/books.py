@@ -25,7 +25,7 @@ from hookd.model import (
     Outcome,
     Phase,
 )
-from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, StartRequest
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, Slots, StartRequest
 from hookd.server.lifecycle import JOB_STATES, JobChange
 from hookd.server.rows import JOBS, JobRow, age_of, job_row, job_row_of
 from hookd.server.runbooks import RunBooks
@@ -57,7 +57,9 @@ class Books:
         same = row is not None and row[0] == self.boot_id
         self._last_job_id = row[1] if same else 0
 
-    def start_job(self, request: StartRequest, plan: Plan, room: int, now: Now) -> Booked:
+    def start_job(
+        self, request: StartRequest, plan: Plan, room: int, now: Now, slots: Slots | None = None
+    ) -> Booked:
         """Write a job's start. Raises RequestIdConflict or QueueFull, having written nothing."""
         event = request.event
         digest = _digest("StartJob", event) if request.request_id is not None else None
@@ -82,9 +84,12 @@ class Books:
         )  # fmt: skip
         event = msgspec.structs.replace(event, job_id=job_id)
         self._event(key, Phase.START, request.request_id, digest, now)
-        return Booked(job=key, event=event, tie=request.tie, runs=self.runs.add(key, event, runs))
+        booked = Booked(job=key, event=event, tie=request.tie)
+        return self.runs.add(booked, runs, slots)
 
-    def end_job(self, request: EndRequest, plan: Plan, room: int, now: Now) -> Booked:
+    def end_job(
+        self, request: EndRequest, plan: Plan, room: int, now: Now, slots: Slots | None = None
+    ) -> Booked:
         """Write a job's end.
 
         Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull,
@@ -118,14 +123,10 @@ class Books:
             ),
         )  # fmt: skip
         self._event(row.key, Phase.END, request.request_id, digest, now)
-        return Booked(
-            job=row.key,
-            event=event,
-            allowed=row.allowed,
-            reason=row.reason,
-            tie=row.tie,
-            runs=self.runs.add(row.key, event, runs),
+        booked = Booked(
+            job=row.key, event=event, allowed=row.allowed, reason=row.reason, tie=row.tie
         )
+        return self.runs.add(booked, runs, slots)
 
     def replay(self, job_id: int, plan: Plan, room: int) -> list[Booked]:
         """Write new runs for the events that a job has had, as the next attempts.
@@ -137,12 +138,7 @@ class Books:
         planned = [(row.event(phase), plan(row.event(phase))) for phase in phases]
         self.runs.claim(sum(len(runs) for _, runs in planned), room)
         return [
-            Booked(
-                job=row.key,
-                event=event,
-                replay=True,
-                runs=self.runs.add(row.key, event, runs, replay=True),
-            )
+            self.runs.add(Booked(job=row.key, event=event, replay=True), runs)
             for event, runs in planned
         ]
 
@@ -163,8 +159,7 @@ class Books:
             " outcome = ?, ended_usec = ?, duration_usec = 0 WHERE key = ?",
             (event.file_count, event.byte_count, event.outcome, now.usec, booked.job),
         )
-        runs = self.runs.add(booked.job, booked.event, [run], replay=True)
-        return Booked(job=booked.job, event=booked.event, replay=True, runs=runs)
+        return self.runs.add(Booked(job=booked.job, event=booked.event, replay=True), [run])
 
     def server_started(self, uid: int, instance: str) -> list[int]:
         """Note a backup server's instance; return the keys of the open jobs that it has lost."""

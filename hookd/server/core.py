@@ -18,6 +18,7 @@ from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
+from hookd.server.schedule import beside
 from hookd.server.store import Store, settle
 from hookd.template import VARIABLES
 
@@ -92,9 +93,20 @@ class Core:
     def plan(self) -> Plan:
         """Return what matches by the configuration in force now."""
         config = self.config
-        return lambda event: [
-            NewRun(hook.name, overlap_key(hook, event)) for hook in matching(config, event)
-        ]
+
+        def planned(event: Event) -> list[NewRun]:
+            hooks = matching(config, event)
+            gated = event.phase is Phase.START and any(hook.is_gate for hook in hooks)
+            return [
+                NewRun(
+                    hook.name,
+                    overlap_key(hook, event),
+                    0 if gated and not hook.is_gate else beside(hook),
+                )
+                for hook in hooks
+            ]
+
+        return planned
 
     def _say(self, booked: Booked) -> None:
         event = booked.event

@@ -201,7 +201,7 @@ class Daemon:
         if fault is None:
             if self._problems.pop("storage", None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
-                self._core.dispatcher.kick()
+                self._core.dispatcher.starts.kick()
         else:
             self._problems["storage"] = f"storage failed: {fault}"
             self._journal.send(STORAGE_FAILED, detail=fault)
@@ -226,7 +226,7 @@ class Daemon:
         return await self._handlers[type(asked)](session, call, asked)
 
     def _on_session_lost(self, session: Session) -> None:
-        if session.ties and not self._core.dispatcher.stopping:
+        if session.ties and not self._core.dispatcher.starts.stopping:
             self._upkeep.tie_broken(session.ties)
 
     # The runner.
@@ -262,17 +262,20 @@ class Daemon:
     def _check_runner(self, digest: str, errors: Sequence[str]) -> None:
         """Start hooks only while both processes have read the same configuration."""
         same = digest == self._core.config.digest
-        self._core.dispatcher.ready = same
+        self._core.dispatcher.starts.ready = same
         if same:
             self._problems.pop("config", None)
-            self._core.dispatcher.kick()
+            self._core.dispatcher.starts.kick()
         else:
             why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
             self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
         self._notifier.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
-        if self._core.dispatcher.instance is not None and not self._core.dispatcher.stopping:
+        if (
+            self._core.dispatcher.starts.instance is not None
+            and not self._core.dispatcher.starts.stopping
+        ):
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
         self._core.dispatcher.disconnected()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
@@ -302,7 +305,7 @@ class Daemon:
         for _ in range(RELOAD_TRIES):
             loaded = await asyncio.to_thread(confdir.load, self._setup.config)
             principals(loaded.config.access)
-            if self._core.dispatcher.instance is None:
+            if self._core.dispatcher.starts.instance is None:
                 return loaded
             self._loaded_by_runner = asyncio.get_running_loop().create_future()
             self._link.send(Reload())
@@ -326,7 +329,7 @@ class Daemon:
         self._core.config = config
         self._core.dispatcher.configure(config)
         self._upkeep.configure()
-        if self._core.dispatcher.instance is not None:
+        if self._core.dispatcher.starts.instance is not None:
             self._check_runner(config.digest, [])
         self._journal.send(
             CONFIG_LOADED, detail=f"configuration loaded: {len(config.hooks)} hooks"
@@ -350,11 +353,11 @@ class Daemon:
         )
 
     def _status(self) -> str:
-        if self._core.dispatcher.stopping:
+        if self._core.dispatcher.starts.stopping:
             return "finishing: what was accepted is safe"
         if self._problems:
             return "; ".join(self._problems.values())
-        if self._core.dispatcher.instance is None:
+        if self._core.dispatcher.starts.instance is None:
             return "waiting for the runner"
         schedule = self._core.dispatcher.schedule
         return (

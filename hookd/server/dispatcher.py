@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from hookd.config import Config
-from hookd.errors import HookdError
 from hookd.journal import Journal
-from hookd.link import Belongs, Cancel, Ended, Message, Output, Settled, Start, Started, Welcome
+from hookd.link import Belongs, Cancel, Ended, Message, Output, Settled, Started, Welcome
 from hookd.model import HookRun, Phase, Receipt, Result
 from hookd.records import BOOKS_RESTORED
 from hookd.server.ends import Ends
@@ -25,10 +24,9 @@ from hookd.server.meeting import ANOTHER, newest, recovery, settle
 from hookd.server.quarantine import Quarantine
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Decision, Drop, Schedule, Ticket
+from hookd.server.starts import Starts
 from hookd.server.store import Store
 from hookd.server.whose import Whose
-
-AGAIN_SEC = 1.0  # between attempts to hand runs over while the disk fails
 
 
 class Dispatcher:
@@ -44,9 +42,6 @@ class Dispatcher:
     ) -> None:
         self.schedule = Schedule(config)
         self.quarantine = Quarantine(config, self.schedule.parked, journal)
-        self.stopping = False
-        self.instance: str | None = None
-        self.ready = False  # whether the runner starts what it is sent: same configuration, alive
         self.roster = Roster(config)
         self._config = config
         self._store = store
@@ -55,8 +50,10 @@ class Dispatcher:
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._ends = Ends(config, store, journal, self.quarantine, now, self._on_disk)
+        self.starts = Starts(
+            config, self.schedule, self.roster, store, link, self._ends, self._carry_out
+        )
         self.whose = Whose(link, self.roster)
-        self._kicked = False
         self._timer: asyncio.TimerHandle | None = None
 
     # What comes from the jobs.
@@ -75,6 +72,7 @@ class Dispatcher:
             ticket.test = booked.event.test
         if tickets or drops:
             self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
+        self.starts.handed(booked)
         return self.roster.event(booked.job, booked.event.phase)
 
     def cancel(self, runs: Iterable[int], reason: str) -> list[int]:
@@ -91,11 +89,11 @@ class Dispatcher:
     def configure(self, config: Config) -> None:
         """Take a new configuration: a parked hook whose file has changed is freed."""
         self._config = config
-        for part in (self.schedule, self.roster, self._ends):
+        for part in (self.schedule, self.roster, self.starts, self._ends):
             part.configure(config)
         if self.quarantine.configure(config):
             self._ends.save([])
-        self.kick()
+        self.starts.kick()
 
     # The books, whenever they are opened: at a start and after a fault of the disk.
 
@@ -116,6 +114,8 @@ class Dispatcher:
         text = f"{len(waiting)} wait, {len(found) - len(waiting)} were started"
         self._journal.send(BOOKS_RESTORED, detail=f"{len(found)} runs of earlier found: {text}")
         self._carry_out(decisions)
+        if self.starts.instance is not None and len(waiting) < len(found):
+            self._link.drop()  # a commit that failed and is on disk: the runner says what it has
 
     def _restored(self, found: OpenRun) -> Ticket:
         """Take in one run from the books, and the runner that has it."""
@@ -138,7 +138,7 @@ class Dispatcher:
 
     def welcome(self, welcome: Welcome) -> None:
         """Settle the books with the runner that has just said who it is."""
-        self.instance = welcome.instance
+        self.starts.instance = welcome.instance
         # Books of an older copy would give numbers again that the runner has used since.
         used = newest(welcome)
         self._store.submit(lambda books: books.runs.skip(used), lambda _: None)
@@ -153,7 +153,7 @@ class Dispatcher:
             detail = f"the runner has runs that are in no book, and go on: {met.nobodys}"
             self._journal.send(BOOKS_RESTORED, detail=detail)
         self._ends.save([self._ends.interrupted(live, why) for live, why in met.interrupted])
-        self._take_back(met.never_arrived)
+        self.starts.take_back(met.never_arrived)
 
     def messages(self, messages: Iterable[Message]) -> None:
         """Act on what the runner says of runs."""
@@ -173,75 +173,8 @@ class Dispatcher:
 
     def disconnected(self) -> None:
         """Note that the runner cannot be asked; nothing starts until the next Welcome."""
-        self.instance = None
-        self.ready = False
-
-    # Starting.
-
-    def kick(self) -> None:
-        """See soon what can start: once, however often this is called until then."""
-        if not self._kicked:
-            self._kicked = True
-            self._loop.call_soon(self._begin)
-
-    def _begin(self) -> None:
-        self._kicked = False
-        instance = self.instance
-        if instance is None or not self.ready or self.stopping:
-            return
-        tickets, drops = self.schedule.begin()
-        if drops:
-            self._carry_out(drops)
-        if tickets:
-            run_ids = [ticket.run_id for ticket in tickets]
-            live = [self.roster[run_id] for run_id in run_ids]
-            self._store.submit(
-                lambda books: books.runs.hand_over(run_ids, instance),
-                lambda outcome: self._handed_over(live, instance, outcome),
-            )
-
-    def _handed_over(
-        self, runs: list[LiveRun], instance: str, outcome: list[Start] | HookdError
-    ) -> None:
-        if isinstance(outcome, HookdError):
-            self._put_back(runs)
-            self._loop.call_later(AGAIN_SEC, self.kick)
-        elif self.instance != instance or not self.ready:
-            self._take_back(runs)
-        else:
-            self._end_cancelled(runs)
-            for start in outcome:
-                live = self.roster[start.run_id]
-                if not live.ending:
-                    live.runner = instance
-                    self._link.send(start)
-            # Handed over before, by a commit that failed and was on disk all the same.
-            self._take_back([live for live in runs if live.runner is None and not live.ending])
-
-    def _take_back(self, runs: list[LiveRun]) -> None:
-        """Have runs wait again that were given to a runner on disk and never came to it."""
-        if runs:
-            run_ids = [live.run.run_id for live in runs]
-            # Where this fails, the next attempt to hand them over comes here again.
-            self._store.submit(lambda books: books.runs.take_back(run_ids), lambda _: None)
-            self._put_back(runs)
-            self.kick()
-
-    def _put_back(self, runs: list[LiveRun]) -> None:
-        for live in runs:
-            live.runner = None
-        self._end_cancelled(runs)
-        self.schedule.put_back(live.ticket for live in runs if not live.ending)
-
-    def _end_cancelled(self, runs: list[LiveRun]) -> None:
-        """End those that were cancelled before the runner ever saw them."""
-        self._ends.save(
-            [
-                self._ends.unstarted(live, Result.CANCELLED, live.cancelled)
-                for live in runs
-                if live.cancelled is not None and not live.ending
-            ]
-        )
+        self.starts.instance = None
+        self.starts.ready = False
 
     # Ending.
 
@@ -256,13 +189,13 @@ class Dispatcher:
                 self._link.send(Cancel(live.run.run_id, decision.reason))
         self._ends.save(finishes)
         self._arm()
-        self.kick()
+        self.starts.kick()
 
     def _take_results(self, ended: list[Ended]) -> None:
         settled, finishes, refused = [], [], []
         for message in ended:
             live = self.roster.get(message.run_id)
-            todo = recovery(live, self.instance, Knowledge.FINISHED)
+            todo = recovery(live, self.starts.instance, Knowledge.FINISHED)
             if live is None or todo is Recovery.NOTHING:
                 settled.append(message.run_id)
             elif _not_taken(message.receipt):
@@ -278,8 +211,8 @@ class Dispatcher:
         if settled:
             self._link.send(Settled(settled))
         if refused:
-            self.ready = False  # it is stopping: what waits is for the next one
-            self._take_back([live for live in refused if live.runner is not None])
+            self.starts.ready = False  # it is stopping: what waits is for the next one
+            self.starts.take_back([live for live in refused if live.runner is not None])
         self._ends.save(finishes)
 
     def _on_disk(self, finishes: list[Finish], finished: list[Finished]) -> None:
@@ -292,7 +225,7 @@ class Dispatcher:
         if settled:
             self._link.send(Settled(settled))
         self._arm()
-        self.kick()
+        self.starts.kick()
 
     def _ended(self, live: LiveRun, finish: Finish, finished: Finished) -> None:
         """Make a run's end known in memory, now that it is on disk."""
@@ -327,7 +260,7 @@ class Dispatcher:
 
     def abandon(self) -> None:
         """Start nothing more, and send away all who wait: hookd stops."""
-        self.stopping = True
+        self.starts.stopping = True
         self.roster.abandon()
         if self._timer is not None:
             self._timer.cancel()
@@ -338,7 +271,7 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if due is not None and not self.stopping:
+        if due is not None and not self.starts.stopping:
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:

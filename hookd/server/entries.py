@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from hookd.link import Start
 from hookd.model import Event, HookRun, Outcome, Receipt
 from hookd.server.lifecycle import Stored
 
@@ -20,10 +21,21 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run as it is first written: the hook's name and what makes runs of it rivals."""
+    """A run as it is first written: the hook's name and what makes runs of it rivals.
+
+    `beside`: it may start at once beside fewer runs of the hook than this; 0: it has to wait.
+    """
 
     hook: str
     key: str
+    beside: int = 0
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """A runner that starts what it is given, and how many runs it may have in all."""
+
+    runner: str
+    most: int
 
 
 Plan = Callable[[Event], Sequence[NewRun]]
@@ -31,7 +43,10 @@ Plan = Callable[[Event], Sequence[NewRun]]
 
 
 class Booked(msgspec.Struct, kw_only=True):
-    """An event that stands in the books; `runs` in the order they were planned."""
+    """An event that stands in the books; `runs` in the order they were planned.
+
+    `handed` are those that stand there as handed over to `runner` already.
+    """
 
     job: int
     event: Event
@@ -41,6 +56,8 @@ class Booked(msgspec.Struct, kw_only=True):
     tie: bool = False
     replay: bool = False
     runs: list[tuple[HookRun, str]] = []
+    handed: list[Start] = []
+    runner: str | None = None
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,10 @@ class Jobs:
             uid=session.peer.uid,
         )
         plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
-        booked, live = await core.book(lambda books: books.start_job(request, plan, room, now))
+        slots = core.dispatcher.starts.slots
+        booked, live = await core.book(
+            lambda books: books.start_job(request, plan, room, now, slots)
+        )
         if asked.tie:
             self._tie(session, booked.job)
 
@@ -83,7 +86,10 @@ class Jobs:
             request_id=asked.request_id,
         )
         plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
-        booked, live = await core.book(lambda books: books.end_job(request, plan, room, now))
+        slots = core.dispatcher.starts.slots
+        booked, live = await core.book(
+            lambda books: books.end_job(request, plan, room, now, slots)
+        )
         session.ties.discard(booked.job)
 
         def reply(hooks: list[HookRun]) -> EndJobReply:

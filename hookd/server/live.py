@@ -15,7 +15,7 @@ import msgspec
 
 from hookd.config import Config
 from hookd.errors import ShuttingDown
-from hookd.link import Output
+from hookd.link import Output, Start
 from hookd.model import HookRun, Job, Phase, Receipt, RunState
 from hookd.server.schedule import Ticket, hook_ticket
 
@@ -23,7 +23,8 @@ from hookd.server.schedule import Ticket, hook_ticket
 class LiveRun(msgspec.Struct, eq=False):
     """A run that has not ended: what the outside sees, the schedule's ticket, the event.
 
-    `runner` is the instance it has been sent to; None before that. `cancelled`: why it is to end,
+    `runner` is the instance that it is handed over to; None before that. `start` is what that one
+    is still to be sent. `cancelled`: why it is to end,
     which the runner may not have heard. `ending`: its result is on the way to the disk.
     """
 
@@ -31,6 +32,7 @@ class LiveRun(msgspec.Struct, eq=False):
     ticket: Ticket
     event: LiveEvent
     runner: str | None = None
+    start: Start | None = None
     cancelled: str | None = None
     ending: bool = False
 

@@ -119,8 +119,8 @@ class Manager:
             connections=health.connections,
             hooks=len(core.config.hooks),
             parked_hooks=sorted(schedule.parked),
-            runner_connected=core.dispatcher.instance is not None,
-            runner_instance=core.dispatcher.instance,
+            runner_connected=core.dispatcher.starts.instance is not None,
+            runner_instance=core.dispatcher.starts.instance,
             config_digest=core.config.digest,
         )
         return {"status": status}

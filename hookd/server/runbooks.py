@@ -7,12 +7,22 @@ As in `hookd.server.books`: look first, write last, inside the caller's transact
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from hookd.errors import QueueFull
 from hookd.link import Start
 from hookd.model import Event, HookRun, JobState, Phase
-from hookd.server.entries import Finish, Finished, HookState, NewRun, Now, OpenRun
+from hookd.server.entries import (
+    Booked,
+    Finish,
+    Finished,
+    HookState,
+    NewRun,
+    Now,
+    OpenRun,
+    Slots,
+)
 from hookd.server.lifecycle import (
     JOB_STATES,
     Change,
@@ -24,51 +34,60 @@ from hookd.server.lifecycle import (
 )
 from hookd.server.rows import RUN_COLUMNS, job_row, new_run, run_of
 
-STARTS = 256  # runs whose start is kept in memory: most are handed over at once
-SMALL = 2048  # bytes of an event that is kept for that
 RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
 
 
 class RunBooks:
-    """The runs. `queued` counts those on disk that wait; `load` reads it anew."""
+    """The runs. `waiting` and `handed` count each hook's, before and after the runner has them."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.queued = 0
-        self._starts: dict[int, Start] = {}  # oldest first
+        self.waiting: Counter[str] = Counter()
+        self.handed: Counter[str] = Counter()
 
     def load(self) -> None:
         """Read what is kept in memory beside the database; also after a rollback."""
-        (self.queued,) = self.connection.execute(
-            "SELECT count(*) FROM runs WHERE state = 'waiting'"
-        ).fetchone()
+        self.waiting.clear()
+        self.handed.clear()
+        for state, hook, count in self.connection.execute(
+            "SELECT state, hook, count(*) FROM runs WHERE state <> 'ended' GROUP BY state, hook"
+        ):
+            (self.waiting if state == Stored.WAITING else self.handed)[hook] = count
+
+    @property
+    def queued(self) -> int:
+        """The number of runs that wait."""
+        return self.waiting.total()
 
     def claim(self, runs: int, room: int) -> None:
         """Raise QueueFull where so many more do not fit into so much room."""
         if runs and self.queued + runs > room:
             raise QueueFull(RETRY_AFTER_MSEC)
 
-    def add(
-        self, job: int, event: Event, runs: Sequence[NewRun], replay: bool = False
-    ) -> list[tuple[HookRun, str]]:
-        """Write runs of an event; of a replay, as the next attempts."""
-        written = []
-        phase = event.phase
-        small = _size(event) <= SMALL
+    def add(self, booked: Booked, runs: Sequence[NewRun], slots: Slots | None = None) -> Booked:
+        """Write runs of an event, and return it with them; of a replay, as the next attempts.
+
+        A run that nothing seems to keep waiting is written as handed over at once, which saves it
+        a transaction of its own.
+        """
+        job, event, phase = booked.job, booked.event, booked.event.phase
         for new in runs:
-            attempt = self._next_attempt(job, phase, new.hook) if replay else 1
+            attempt = self._next_attempt(job, phase, new.hook) if booked.replay else 1
+            runner = self._free(new, slots)
+            stored = Stored.WAITING if runner is None else Stored.HANDED
             run_id = self._insert(
-                "INSERT INTO runs (job, phase, hook, attempt, state, replay)"
-                " VALUES (?, ?, ?, ?, 'waiting', ?)",
-                (job, phase.value, new.hook, attempt, replay),
+                "INSERT INTO runs (job, phase, hook, attempt, state, runner, replay)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (job, phase.value, new.hook, attempt, stored.value, runner, booked.replay),
             )
-            written.append((new_run(run_id, new.hook, phase, attempt), new.key))
-            if small:
-                self._starts[run_id] = Start(run_id, new.hook, attempt, event)
-        while len(self._starts) > STARTS:
-            del self._starts[next(iter(self._starts))]
-        self.queued += len(written)
-        return written
+            booked.runs.append((new_run(run_id, new.hook, phase, attempt), new.key))
+            if runner is None:
+                self.waiting[new.hook] += 1
+            else:
+                self.handed[new.hook] += 1
+                booked.runner = runner
+                booked.handed.append(Start(run_id, new.hook, attempt, event))
+        return booked
 
     def of_event(self, job: int, phase: Phase) -> list[tuple[HookRun, str]]:
         """Return the runs of an event that stands in the books; their keys are not kept."""
@@ -86,15 +105,19 @@ class RunBooks:
         starts = []
         for run_id in run_ids:
             if self._change(run_id, Change.HAND_OVER, (runner,)):
-                self.queued -= 1
-                kept = self._starts.pop(run_id, None)
-                starts.append(self._start(run_id) if kept is None else kept)
+                start = self._start(run_id)
+                self.waiting[start.hook] -= 1
+                self.handed[start.hook] += 1
+                starts.append(start)
         return starts
 
     def take_back(self, run_ids: Sequence[int]) -> None:
         """Write that these runs wait again: no runner has started them. Raises IllegalChange."""
         for run_id in run_ids:
-            self.queued += self._change(run_id, Change.TAKE_BACK, ())
+            if self._change(run_id, Change.TAKE_BACK, ()):
+                hook = self._start(run_id).hook
+                self.handed[hook] -= 1
+                self.waiting[hook] += 1
 
     def skip(self, run_id: int) -> None:
         """Give no new run this number or a smaller one: the runner has used it."""
@@ -155,6 +178,13 @@ class RunBooks:
 
     # The parts.
 
+    def _free(self, new: NewRun, slots: Slots | None) -> str | None:
+        """Return the runner that starts a run at once, None where it has to wait."""
+        if slots is None or self.handed.total() >= slots.most:
+            return None
+        free = not self.waiting[new.hook] and self.handed[new.hook] < new.beside
+        return slots.runner if free else None
+
     def _finish(self, finish: Finish, now: Now) -> Finished:
         row = self.connection.execute(
             "SELECT job, phase, hook, state, replay FROM runs WHERE run_id = ?", (finish.run_id,)
@@ -175,7 +205,7 @@ class RunBooks:
         )  # fmt: skip
         if not news:
             return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
-        self.queued -= state == Stored.WAITING
+        (self.waiting if state == Stored.WAITING else self.handed)[hook] -= 1
         if finish.refusal is not None:
             self._execute(_REFUSE, (finish.refusal, now.usec, job))
         retry = None
@@ -186,7 +216,7 @@ class RunBooks:
                 " VALUES (?, ?, ?, ?, 'waiting', ?, ?)",
                 (job, phase, hook, attempt, replay, finish.retry_due_usec),
             )
-            self.queued += 1
+            self.waiting[hook] += 1
             retry = new_run(run_id, hook, Phase(phase), attempt)
         return Finished(finish.run_id, True, retry)
 
@@ -238,12 +268,6 @@ _COLUMNS = {
     ),
 }
 """What is written beside the state."""
-
-
-def _size(event: Event) -> int:
-    """Return about how many bytes an event takes: it is the texts that can be large."""
-    texts = (event.profile, event.user, event.server_job_id or "", event.message or "")
-    return sum(map(len, texts)) + sum(len(k) + len(v) for k, v in event.attributes.items())
 
 
 def _listed(states: Iterable[str]) -> str:

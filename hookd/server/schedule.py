@@ -344,6 +344,11 @@ def _drop(
         decisions.append(Drop(ticket, result, reason))
 
 
+def beside(hook: Hook) -> int:
+    """Return beside fewer runs of the hook than how many one surely may start."""
+    return hook.run.max_running if hook.run.overlap == "parallel" else 1
+
+
 def hook_ticket(hook: Hook | None) -> tuple[int, bool]:
     """Return what a ticket keeps of its hook: its order, and whether it is a gate."""
     return (hook.order, hook.is_gate) if hook is not None else (50, False)

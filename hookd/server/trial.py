@@ -56,7 +56,7 @@ async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -
     event = _event(asked)
     if asked.dry_run:
         return Trial(plan=plan(hook, event))
-    if core.dispatcher.instance is None:
+    if core.dispatcher.starts.instance is None:
         raise RunnerUnavailable("the runner is not connected")
     run, now = NewRun(hook.name, overlap_key(hook, event)), core.now()
     start = StartRequest(event=event, request_id=asked.request_id, tie=False, uid=session.peer.uid)
