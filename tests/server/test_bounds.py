@@ -18,6 +18,7 @@ from hookd.server.listener import Listener, Session
 from hookd.server.protocol import Call
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.records import Records
 from tests.support.wire import Wire
 
 CALL = b'{"method":"a.B"}\0'
@@ -124,7 +125,7 @@ def test_who_is_gone_is_not_told_but_what_it_asked_is_done(serve: Serve) -> None
     assert len(_asked) - before < 300
 
 
-def test_without_descriptors_hookd_goes_on_and_recovers(daemon: Daemon) -> None:
+def test_without_descriptors_hookd_goes_on_and_recovers(daemon: Daemon, records: Records) -> None:
     daemon.prefix = ["prlimit", "--nofile=24:24"]
     daemon.start()
     with Wire(daemon.socket) as innocent, contextlib.ExitStack() as crowd:
@@ -136,7 +137,9 @@ def test_without_descriptors_hookd_goes_on_and_recovers(daemon: Daemon) -> None:
             assert innocent.start()["job_id"] == n + 2
         with Wire(daemon.socket) as newcomer:
             assert newcomer.status()["healthy"]
-        eventually(lambda: "no descriptor is left for another connection" in daemon.said())
+        eventually(
+            lambda: "no descriptor is left" in repr(records.find(SYSLOG_IDENTIFIER="hookd"))
+        )
     with Wire(daemon.socket) as later:
         eventually(lambda: later.status()["connections"] == 1)
     assert daemon.stop() == 0
