@@ -116,11 +116,6 @@ class Journal:
         self._look()
 
     @property
-    def to_journal(self) -> bool:
-        """Whether a journal listens; else records go to stderr."""
-        return self._socket is not None
-
-    @property
     def settled(self) -> bool:
         """Whether everything sent so far has been handed over, or counted as lost."""
         return not self._queue

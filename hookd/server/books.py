@@ -290,9 +290,6 @@ class Books:
     def _execute(self, statement: str, values: tuple[object, ...]) -> int:
         return self.connection.execute(statement, values).rowcount
 
-    def _insert(self, statement: str, values: tuple[object, ...]) -> int:
-        return self.connection.execute(statement, values).lastrowid or 0
-
 
 def _digest(method: str, request: Event | EndRequest) -> bytes:
     """Return what tells two requests of one ID apart. How an answer is awaited is no content."""
