@@ -14,6 +14,7 @@ import pytest
 from hookd.server import schema
 from tests.attack.scene import MOST_GROWTH, Outcome, Scene
 from tests.support.daemon import Daemon
+from tests.support.records import Records
 from tests.support.wire import Wire
 
 # As root: hookd's own user beside a submitter who attacks, and all of them one ordinary user.
@@ -41,7 +42,7 @@ def prepared(scratch: Path) -> Path:
 
 
 @pytest.fixture
-def scene(prepared: Path, setting: Setting) -> Iterator[Scene]:
+def scene(prepared: Path, setting: Setting, records: Records) -> Iterator[Scene]:
     """Return a started daemon that a submitter attacks."""
     account, attacker = setting
     prepared.chmod(0o755)
@@ -58,8 +59,9 @@ def scene(prepared: Path, setting: Setting) -> Iterator[Scene]:
     with Wire(daemon.socket) as wire:  # whatever happened, the next one is served
         assert wire.status()["healthy"], wire.status()
     assert daemon.stop() == 0, daemon.said()
-    assert "hookd's own" not in daemon.said()
-    assert "Traceback" not in daemon.said()
+    said = daemon.said() + repr(records.find(SYSLOG_IDENTIFIER="hookd"))
+    assert "hookd's own" not in said
+    assert "Traceback" not in said
 
 
 @pytest.fixture

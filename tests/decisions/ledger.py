@@ -11,7 +11,7 @@ from typing import Any
 
 from hookd.model import Event, Outcome
 from hookd.server.books import Books
-from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, StartRequest
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, Slots, StartRequest
 from hookd.server.schema import migrate
 from tests.decisions.making import event
 
@@ -22,9 +22,9 @@ def now(usec: int = 1_000, boottime_usec: int = 0, boot_id: str = "boot") -> Now
     return Now(usec, boottime_usec, boot_id)
 
 
-def planned(*hooks: str) -> Plan:
+def planned(*hooks: str, beside: int = 0) -> Plan:
     """Return a plan by which these hooks match every event."""
-    return lambda _: [NewRun(hook, "") for hook in hooks]
+    return lambda _: [NewRun(hook, "", beside) for hook in hooks]
 
 
 @contextmanager
@@ -51,15 +51,27 @@ class Ledger(Books):
         uid: int = 1000,
         room: int = 100,
         at: Now | None = None,
+        beside: int = 0,
+        slots: Slots | None = None,
         **values: Any,
     ) -> Booked:
         told: Event = event(**({"job_id": 0} | values))
         request = StartRequest(event=told, request_id=request_id, tie=tie, uid=uid)
-        return self.start_job(request, planned(*hooks), room, at or now(boot_id=self.boot_id))
+        plan, at = planned(*hooks, beside=beside), at or now(boot_id=self.boot_id)
+        return self.start_job(request, plan, room, at, slots)
 
-    def end(self, *hooks: str, room: int = 100, at: Now | None = None, **values: Any) -> Booked:
+    def end(
+        self,
+        *hooks: str,
+        room: int = 100,
+        at: Now | None = None,
+        beside: int = 0,
+        slots: Slots | None = None,
+        **values: Any,
+    ) -> Booked:
         request = EndRequest(**({"outcome": Outcome.SUCCESS} | values))
-        return self.end_job(request, planned(*hooks), room, at or now(boot_id=self.boot_id))
+        plan, at = planned(*hooks, beside=beside), at or now(boot_id=self.boot_id)
+        return self.end_job(request, plan, room, at, slots)
 
     def contents(self) -> list[list[tuple[Any, ...]]]:
         """Return every row of every table."""

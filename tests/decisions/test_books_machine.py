@@ -22,11 +22,13 @@ from hypothesis.stateful import (
 from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob, QueueFull, RequestIdConflict
 from hookd.model import Outcome, Phase, Result
 from hookd.server import archive
-from hookd.server.entries import Booked, Finish
+from hookd.server.entries import Booked, Finish, Slots
 from tests.decisions.ledger import Ledger, now, opened
 from tests.decisions.making import receipt
 
 ROOM = 6
+SLOTS = Slots("runner", 3)
+BESIDE = 2  # runs of a hook that may run side by side
 hooks = st.lists(st.sampled_from("abc"), unique=True, max_size=3)
 requests = st.none() | st.sampled_from(["r", "s", "t"])
 servers = st.none() | st.sampled_from(["x", "y"])
@@ -77,12 +79,27 @@ class Model(RuleBasedStateMachine):
             return RequestIdConflict(request_id, self.jobs[key].job_id)
         return QueueFull(1000) if runs and self.waiting() + runs > ROOM else None
 
-    def booked(self, booked: Booked, phase: Phase, names: list[str]) -> None:
+    def booked(self, booked: Booked, phase: Phase, names: list[str], free: bool) -> None:
         assert not booked.duplicate
         assert [run.hook for run, _ in booked.runs] == names
+        handed = []
         for run, _ in booked.runs:
             assert run.run_id > max(self.states, default=0)
+            if free and self.may_start(run.hook):
+                handed.append(run.run_id)
             self.note(run.run_id, (booked.job, phase, run.hook, 1))
+            if run.run_id in handed:
+                self.states[run.run_id] = "handed"
+        assert [start.run_id for start in booked.handed] == handed
+        assert all(start.event == booked.event for start in booked.handed)
+
+    def may_start(self, hook: str) -> bool:
+        """Return whether nothing that is on disk keeps a new run of a hook waiting."""
+        of_hook = [self.states[run_id] for run_id, name in self.named.items() if name[2] == hook]
+        running = sum(state == "handed" for state in self.states.values())
+        return (
+            "waiting" not in of_hook and of_hook.count("handed") < BESIDE and running < SLOTS.most
+        )
 
     def note(self, run_id: int, name: tuple[int, Phase, str, int]) -> None:
         assert name not in self.attempts, "an attempt twice"
@@ -101,14 +118,23 @@ class Model(RuleBasedStateMachine):
             raise AssertionError(f"expected {error!r}")
         assert self.books.contents() == before
 
-    @rule(names=hooks, request_id=requests, server_id=servers, user=st.sampled_from("uv"))
+    @rule(
+        names=hooks, request_id=requests, server_id=servers, user=st.sampled_from("uv"),
+        free=st.booleans(),
+    )  # fmt: skip
     def start(
-        self, names: list[str], request_id: str | None, server_id: str | None, user: str
+        self,
+        names: list[str],
+        request_id: str | None,
+        server_id: str | None,
+        user: str,
+        free: bool,
     ) -> None:
         def act() -> Booked:
             return self.books.start(
-                *names, request_id=request_id, user=user, server_job_id=server_id, room=ROOM
-            )
+                *names, request_id=request_id, user=user, server_job_id=server_id, room=ROOM,
+                beside=BESIDE, slots=SLOTS if free else None,
+            )  # fmt: skip
 
         request = ("start", user, server_id)
         expected = self.expected(request, request_id, len(names))
@@ -126,7 +152,7 @@ class Model(RuleBasedStateMachine):
             self.jobs[new.job] = Job(new.job, job_id, user, server_id)
             if request_id is not None:
                 self.requests[request_id] = (request, new.job)
-            self.booked(new, Phase.START, names)
+            self.booked(new, Phase.START, names, free)
 
     def meant(self, job_id: int | None, server_id: str | None) -> Job | None:
         found = [
@@ -140,7 +166,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(
         names=hooks, request_id=requests, job_id=st.integers(1, 8), server_id=servers,
-        outcome=st.sampled_from(Outcome),
+        outcome=st.sampled_from(Outcome), free=st.booleans(),
     )  # fmt: skip
     def end(
         self,
@@ -149,13 +175,15 @@ class Model(RuleBasedStateMachine):
         job_id: int,
         server_id: str | None,
         outcome: Outcome,
+        free: bool,
     ) -> None:
         named: dict[str, Any] = {"server_job_id": server_id} if server_id else {"job_id": job_id}
 
         def act() -> Booked:
             return self.books.end(
-                *names, request_id=request_id, outcome=outcome, room=ROOM, **named
-            )
+                *names, request_id=request_id, outcome=outcome, room=ROOM, beside=BESIDE,
+                slots=SLOTS if free else None, **named,
+            )  # fmt: skip
 
         request = ("end", tuple(named.items()), outcome)
         expected = self.expected(request, request_id, len(names))
@@ -177,7 +205,7 @@ class Model(RuleBasedStateMachine):
             job.state, job.outcome = "ended", outcome
             if request_id is not None:
                 self.requests[request_id] = (request, job.key)
-            self.booked(ended, Phase.END, names)
+            self.booked(ended, Phase.END, names, free)
 
     @precondition(lambda self: self.states)
     @rule(step=steps)
@@ -190,6 +218,14 @@ class Model(RuleBasedStateMachine):
         assert (start.run_id, start.hook, start.attempt) == (run_id, hook, attempt)
         assert (start.event.phase, start.event.job_id) == (phase, self.jobs[job].job_id)
         self.states[run_id] = "handed"
+
+    @precondition(lambda self: self.states)
+    @rule(step=steps)
+    def take_back(self, step: int) -> None:
+        run_id = sorted(self.states)[step % len(self.states)]
+        if self.states[run_id] == "handed":
+            self.books.runs.take_back([run_id])
+            self.states[run_id] = "waiting"
 
     @precondition(lambda self: self.states)
     @rule(step=steps, again=st.booleans(), refuse=st.booleans(), result=st.sampled_from(Result))
