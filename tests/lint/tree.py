@@ -8,13 +8,18 @@ from pathlib import Path
 TREE = Path(__file__).parents[2]
 FOLDERS = ("hookd", "tests", "benchmarks", "docs", "packaging", "systemd", ".ci")
 MADE = ("__pycache__", "corpus")  # by Python, by a fuzzer: nobody wrote these
+OURS = (".ci", ".gitignore")  # of what is hidden; the rest is an editor's or a cache
+
+
+def _written(path: Path) -> bool:
+    parts = path.relative_to(TREE).parts
+    return not any(part in MADE or (part[0] == "." and part not in OURS) for part in parts)
 
 
 def files() -> list[Path]:
-    """Return everything in the folders that somebody wrote, and what lies beside them."""
+    """Return every file in the folders that somebody wrote, and those that lie beside them."""
     found = [path for folder in FOLDERS for path in (TREE / folder).rglob("*")]
-    found += (path for path in TREE.iterdir() if not path.name.startswith(".coverage"))
-    return sorted(path for path in found if path.is_file() and not set(MADE) & set(path.parts))
+    return sorted(path for path in (*found, *TREE.iterdir()) if path.is_file() and _written(path))
 
 
 def name(path: Path) -> str:

@@ -20,10 +20,7 @@ from tests.lint.tree import TREE, files, name
 EPOCH = "1795000000"
 NAME = f"hookd-{hookd.__version__}"
 
-
-def written() -> set[str]:
-    """Return what of the tree is in no cache and was made by no tool."""
-    return {name(path) for path in files() if path.name != "installed"}
+WRITTEN = {name(path) for path in files()}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +30,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path
     def built(folder: str, umask: int) -> Path:
         target = tmp_path_factory.mktemp(folder)
         source = target / "source"
-        for file in written():
+        for file in WRITTEN:
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(TREE / file, source / file)
             (source / file).chmod((TREE / file).stat().st_mode & ~umask)
@@ -66,9 +63,9 @@ def test_the_same_bytes_twice(dist: Path, build: Callable[[str, int], Path]) -> 
 def test_the_archive_has_the_tree(dist: Path) -> None:
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
         found = {member.name.removeprefix(f"{NAME}/"): member for member in archive.getmembers()}
-    assert written() - found.keys() == set()
+    assert WRITTEN - found.keys() == set()
     made = {"PKG-INFO", "setup.cfg"}
-    assert {n for n in found.keys() - written() if "egg-info" not in n} <= made
+    assert {n for n in found.keys() - WRITTEN if "egg-info" not in n} <= made
     assert {(m.uid, m.uname, m.mtime) for m in found.values()} == {(0, "", int(EPOCH))}
     assert found["packaging/setup"].mode == 0o755
 
@@ -79,7 +76,7 @@ def test_the_wheel_has_hookd_alone(dist: Path) -> None:
         (commands,) = [n for n in found if n.endswith("entry_points.txt")]
         said = wheel.read(commands).decode()
     assert {n for n in found if n.startswith("hookd/")} == {
-        n for n in written() if n.startswith("hookd/")
+        n for n in WRITTEN if n.startswith("hookd/")
     }
     assert {n.partition("/")[0] for n in found} == {"hookd", f"{NAME}.dist-info"}
     assert any(n.endswith("COPYING") for n in found)
