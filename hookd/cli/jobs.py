@@ -134,9 +134,9 @@ def _printed(run: HookRun) -> list[str]:
     """Return the last lines of a run's output, where there is any and the journal has it."""
     if not run.output_bytes:
         return []
-    from hookd.cli import records
+    from hookd.cli import reader
 
-    found = records.output(run, LINES) if records.has_journal() else []
+    found = reader.output(run, LINES) if reader.has_journal() else []
     return ["| " + line for line in found]
 
 

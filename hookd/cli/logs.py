@@ -11,7 +11,7 @@ import click
 from hookd.cli.base import DONE, REFUSED, Settings, note, print_json
 from hookd.cli.command import command
 from hookd.cli.draw import style
-from hookd.cli.records import (
+from hookd.cli.reader import (
     Record,
     as_text,
     follow,

@@ -100,7 +100,7 @@ class Jobs:
     async def get_job(self, _session: Session, _call: Call, asked: GetJob) -> GetJobReply:
         """Return all that is known of a job."""
         check_job_id(asked.job_id)
-        job = await self._core.look_up(lambda books: archive.job(books, asked.job_id))
+        job = await self._core.look_up(lambda db: archive.job(db, asked.job_id))
         self._core.dispatcher.roster.bring_up_to_date([job])
         return GetJobReply(job=job)
 
@@ -125,7 +125,7 @@ class Jobs:
         if own is None:
             return
         job_id = own.event.job_id
-        job = await self._core.store.read(lambda books: archive.job(books, job_id))
+        job = await self._core.store.read(lambda db: archive.job(db, job_id))
         if job_id == asked.job_id or (asked.server_job_id or "") == job.server_job_id:
             raise WouldDeadlock(job_id, own.run.run_id)
 

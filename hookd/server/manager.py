@@ -143,7 +143,7 @@ class Manager:
         """Return every hook with its state and its last run."""
         hooks = list(self._core.config.hooks.values())
         names = [hook.name for hook in hooks]
-        last = await self._core.look_up(lambda books: archive.last_runs(books, names))
+        last = await self._core.look_up(lambda db: archive.last_runs(db, names))
         dispatcher = self._core.dispatcher
         retries = next_retries(dispatcher, self._core.now().usec)
         return {
@@ -156,7 +156,7 @@ class Manager:
     async def explain(self, _session: Session, _call: Call, asked: Explain) -> Any:
         """Say of each hook and each event of a job whether it matched, and why."""
         check_job_id(asked.job_id)
-        job = await self._core.look_up(lambda books: archive.job(books, asked.job_id))
+        job = await self._core.look_up(lambda db: archive.job(db, asked.job_id))
         hooks = self._core.config.hooks.values()
         found = [explanation(hook, event) for hook in hooks for event in _events(job)]
         return {"hooks": found}
@@ -179,7 +179,7 @@ class Manager:
         job_id = asked.job_id
         if job_id is None:
             raise InvalidParameter("job_id", "found nothing; it must be given")
-        job = await self._core.look_up(lambda books: archive.job(books, job_id))
+        job = await self._core.look_up(lambda db: archive.job(db, job_id))
         return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
 
     async def resume(self, session: Session, _call: Call, asked: Resume) -> Any:
