@@ -15,7 +15,6 @@ import msgspec
 from hookd import __version__
 from hookd.errors import (
     ExpectedMore,
-    InvalidParameter,
     NoSuchHook,
     NoSuchRun,
     TooManySubscribers,
@@ -177,8 +176,7 @@ class Manager:
                 raise NoSuchRun(asked.run_id)
             return {"runs": cancelled}
         job_id = asked.job_id
-        if job_id is None:
-            raise InvalidParameter("job_id", "found nothing; it must be given")
+        assert job_id is not None  # exactly one of the two is given
         job = await self._core.look_up(lambda db: archive.job(db, job_id))
         return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
 
