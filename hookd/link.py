@@ -18,6 +18,7 @@ import msgspec
 
 from hookd.model import Event, Receipt
 
+CHUNK = 64 * 1024  # bytes read at a time, into a buffer that is kept
 MAX_FRAME = 64 * 1024 * 1024  # bytes; far above what one loop iteration can gather: a broken peer
 
 
@@ -143,7 +144,7 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | memoryview) -> list[Message]:
         """Take what arrived; return every message that is complete by now."""
         self._buffer += data
         messages: list[Message] = []

@@ -14,7 +14,7 @@ import pwd
 import socket
 from collections.abc import Callable
 
-from hookd.link import FrameReader, Message, encode
+from hookd.link import CHUNK, FrameReader, Message, encode
 from hookd.sockets import credentials
 
 SERVER_USER = "hookd"
@@ -86,12 +86,13 @@ class ServerLink:
             self._connection.write(encode(messages))
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One connection. `closed` has the reason where it was not an ordinary end."""
 
     def __init__(self, take: Callable[[Message], None]) -> None:
         self._take = take
         self._frames = FrameReader()
+        self._chunk = memoryview(bytearray(CHUNK))
         self._transport: asyncio.Transport
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -99,9 +100,12 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._chunk
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            messages = self._frames.feed(data)
+            messages = self._frames.feed(self._chunk[:nbytes])
         except ValueError as e:
             self._end(f"the server's message was not understood: {e}")
             self._transport.abort()

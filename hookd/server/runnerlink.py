@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from hookd.link import FrameReader, Message, encode
+from hookd.link import CHUNK, FrameReader, Message, encode
 
 LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
 RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
@@ -25,7 +25,7 @@ SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 """What the service manager says to us is not for a child to answer: see sd_notify(3)."""
 
 
-class RunnerLink(asyncio.Protocol):
+class RunnerLink(asyncio.BufferedProtocol):
     """One connection to the runner at a time, for as long as hookd lives."""
 
     def __init__(
@@ -35,6 +35,7 @@ class RunnerLink(asyncio.Protocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
+        self._chunk = memoryview(bytearray(CHUNK))
         self._transport: asyncio.Transport | None = None
         self._outbox: list[Message] = []
         self._lost = asyncio.Event()
@@ -143,11 +144,15 @@ class RunnerLink(asyncio.Protocol):
         self._reader = FrameReader()
         self._outbox = []
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where bytes may be put until `buffer_updated`, which follows at once."""
+        return self._chunk
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Hand on what has arrived; a runner that speaks another language is let go."""
         assert self._transport is not None
         try:
-            messages = self._reader.feed(data)
+            messages = self._reader.feed(self._chunk[:nbytes])
         except ValueError as e:
             self._on_lost(f"it speaks another language: {e}")
             self._transport.abort()

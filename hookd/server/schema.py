@@ -49,14 +49,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX jobs_by_end ON jobs (ended_usec) WHERE ended_usec IS NOT NULL;
 
     CREATE TABLE events (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
         job INTEGER NOT NULL REFERENCES jobs (key),
         phase TEXT NOT NULL,
         request_id TEXT,
         digest BLOB,
         usec INTEGER NOT NULL,
-        UNIQUE (job, phase)  -- exactly one start and one end
-    );
+        PRIMARY KEY (job, phase)  -- exactly one start and one end
+    ) WITHOUT ROWID;
     CREATE UNIQUE INDEX events_by_request ON events (request_id) WHERE request_id IS NOT NULL;
 
     CREATE TABLE runs (
