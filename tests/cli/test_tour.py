@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`make tour`, without its set-up: every command is shown, and each does what is told of it."""
+"""`make tour` and `make picture`, without their set-up: what they show is there to be seen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 from hookd.cli.commands import COMMANDS
 
@@ -41,3 +42,16 @@ def test_the_tour_shows_every_command(tmp_path: Path) -> None:
     ):
         assert shown in text
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_the_picture_is_drawn_from_what_there_is(tmp_path: Path) -> None:
+    picture = tmp_path / "hookctl.svg"
+    subprocess.run(
+        [sys.executable, str(TOUR.with_name("picture.py")), str(picture)],
+        check=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    shown = "".join(ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
+    for words in ("$ hookctl watch", "snapshot", "$ hookctl job 1", "failed exit status 3"):
+        assert words in shown
+    assert list(tmp_path.iterdir()) == [picture]
