@@ -17,7 +17,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from systemd.journal import sendv
@@ -28,6 +28,8 @@ SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
 MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
 LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
+PACKET = 128 * 1024  # bytes: a socket of the default size, see socket(7), takes them at once
+MAX_HEAD = 512  # bytes of an entry beside its text and its context
 MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
 
 Value = str | int | None
@@ -50,11 +52,19 @@ def encode(fields: Fields) -> tuple[bytes, ...]:
 class Context:
     """Fields that many records share, such as all of one run: encoded at most once."""
 
-    __slots__ = ("_encoded", "fields")
+    __slots__ = ("_encoded", "_packed", "fields")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self._encoded: tuple[bytes, ...] | None = None
+        self._packed: bytes | None = None
+
+    @property
+    def packed(self) -> bytes:
+        """The fields as they stand in a packet."""
+        if self._packed is None:
+            self._packed = b"".join(map(_pack, self.encoded))
+        return self._packed
 
     @property
     def encoded(self) -> tuple[bytes, ...]:
@@ -62,6 +72,14 @@ class Context:
         if self._encoded is None:
             self._encoded = encode(self.fields)
         return self._encoded
+
+
+def _pack(field: bytes) -> bytes:
+    """Return a field as it stands in a packet: with its length where it has more than a line."""
+    if b"\n" not in field:
+        return field + b"\n"
+    name, _, value = field.partition(b"=")
+    return name + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
 
 
 NOTHING = Context({})
@@ -87,11 +105,60 @@ class _Record:
         words = _WORDS.get(int(self.head["PRIORITY"] or 0), "")
         text = f"{stamp} {self.head['SYSLOG_IDENTIFIER']}: {words}{self.head['MESSAGE']}"
         shown = {**self.context.fields, **self.fields}
-        if self.head["MESSAGE_ID"] is None:  # a line of output: its run says the rest
-            shown = {key: shown.get(key) for key in ("HOOKD_RUN_ID", "HOOKD_STREAM")}
         tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
         line = (f"{text} ({tail})" if tail else text).encode("utf-8", "replace")
         return line[: MAX_LINE - 1] + b"\n"
+
+
+class _Lines:
+    """Lines of a program on their way: their records share a packet, and all but the text.
+
+    The journal takes many entries at once, each ended by an empty line, which sd_journal_sendv(3)
+    cannot say: https://systemd.io/JOURNAL_NATIVE_PROTOCOL. A packet for each line costs both
+    sides several times as much.
+    """
+
+    __slots__ = ("context", "identifier", "texts")
+
+    def __init__(self, texts: list[str], identifier: str, context: Context) -> None:
+        self.texts = texts
+        self.identifier = identifier
+        self.context = context
+
+    def packet(self) -> bytes:
+        """Return them as the journal takes them."""
+        head = f"PRIORITY={INFO}\nSYSLOG_IDENTIFIER={self.identifier}\n".encode()
+        common = head + self.context.packed + b"MESSAGE="
+        return b"\n".join([common + text.encode() + b"\n" for text in self.texts])
+
+    def native(self) -> tuple[bytes, ...]:
+        """Return the first as the library takes it, which passes on what is too large a packet."""
+        message = self.texts[0]
+        head: Fields = {"PRIORITY": INFO, "SYSLOG_IDENTIFIER": self.identifier, "MESSAGE": message}
+        return encode(head) + self.context.encoded
+
+    def readable(self) -> bytes:
+        """Return the first as one line that fits into a pipe at once."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        shown = {key: self.context.fields.get(key) for key in ("HOOKD_RUN_ID", "HOOKD_STREAM")}
+        tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
+        line = f"{stamp} {self.identifier}: {self.texts[0]} ({tail})".encode("utf-8", "replace")
+        return line[: MAX_LINE - 1] + b"\n"
+
+
+def _portions(texts: list[str], more: int) -> Iterator[list[str]]:
+    """Yield the texts in lists that fit into a packet, with so many bytes more for each."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        needed = 4 * len(text) + more + MAX_HEAD
+        if some and size + needed > PACKET:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += needed
+    if some:
+        yield some
 
 
 class Journal:
@@ -109,7 +176,7 @@ class Journal:
         self._inode = 0
         self._library_blocks = True  # until its own socket is known
         self._looked = -LOOK_AGAIN_SEC
-        self._queue: deque[_Record] = deque()
+        self._queue: deque[_Record | _Lines] = deque()
         self._lost = 0
         self._waiting: deque[Callable[[], None]] = deque()
         self._retry: asyncio.TimerHandle | None = None
@@ -145,16 +212,14 @@ class Journal:
         self._look()
         self._enqueue(_Record(head, fields, context))
 
-    def line(self, text: str, identifier: str, context: Context) -> None:
-        """Write a line that somebody else has said: `identifier` is who, `text` is printable."""
-        head: dict[str, Value] = {
-            "MESSAGE": text,
-            "PRIORITY": INFO,
-            "SYSLOG_IDENTIFIER": identifier,
-            "MESSAGE_ID": None,
-        }
+    def lines(self, texts: list[str], identifier: str, context: Context) -> None:
+        """Write lines that somebody else has said, a record each.
+
+        `identifier` is who; each text is printable, and not empty.
+        """
         self._look()
-        self._enqueue(_Record(head, {}, context))
+        for some in _portions(texts, len(context.packed)):
+            self._enqueue(_Lines(some, identifier, context))
 
     async def settle(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""
@@ -211,11 +276,11 @@ class Journal:
             self._socket.close()
             self._socket = None
 
-    def _enqueue(self, record: _Record) -> None:
+    def _enqueue(self, record: _Record | _Lines) -> None:
         if not self._queue and self._write(record):
             return
         if len(self._queue) >= MAX_QUEUE:
-            self._lost += 1
+            self._lose(record)
             return
         self._queue.append(record)
         if len(self._queue) == 1:
@@ -243,21 +308,26 @@ class Journal:
         while self._waiting and not self._queue:
             self._waiting.popleft()()
 
-    def _write(self, record: _Record) -> bool:
+    def _lose(self, record: _Record | _Lines) -> None:
+        self._lost += len(record.texts) if isinstance(record, _Lines) else 1
+
+    def _write(self, record: _Record | _Lines) -> bool:
         """Hand over one record; False where there is no room for it now."""
         if self._socket is not None:
             try:
                 if os.stat(self._path).st_ino == self._inode:
-                    return bool(self._room.poll(0)) and self._send(record)
+                    return bool(self._room.poll(0)) and self._send(self._socket, record)
             except OSError:
                 pass
             self._disconnect()
         return self._print(record)
 
-    def _send(self, record: _Record) -> bool:
-        """Have the library write a record; False where the last place was just taken."""
+    def _send(self, sock: socket.socket, record: _Record | _Lines) -> bool:
+        """Write, records by the library; False where the last place was just taken."""
         try:
-            if self._library_blocks:
+            if isinstance(record, _Lines) and len(packet := record.packet()) <= PACKET:
+                sock.send(packet)
+            elif self._library_blocks:
                 _first(record.native())
                 self._library_blocks = False
             else:
@@ -266,13 +336,18 @@ class Journal:
             return False
         return True
 
-    def _print(self, record: _Record) -> bool:
+    def _print(self, record: _Record | _Lines) -> bool:
+        """Write to stderr, line by line; False where there is no room for the next one now."""
         try:
-            if not select.select([], [self._stderr], [], 0)[1]:
-                return False
-            os.write(self._stderr, record.readable())
+            while True:
+                if not select.select([], [self._stderr], [], 0)[1]:
+                    return False
+                os.write(self._stderr, record.readable())
+                if not isinstance(record, _Lines) or len(record.texts) == 1:
+                    return True
+                del record.texts[0]
         except (OSError, ValueError):  # nobody reads, or the descriptor is closed
-            self._lost += 1
+            self._lose(record)
         return True
 
 

@@ -21,7 +21,7 @@ WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-s
 PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most programs print
 LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
-LINES = 10  # lines passed on in one turn: each may wake journald, which then runs before we do
+LINES = 64  # lines passed on in one turn of the loop, as one packet
 
 
 class Sink(Protocol):
@@ -38,17 +38,17 @@ class Sink(Protocol):
 
 
 class Output:
-    """Both streams of one run. `line` is called with the stream's name and each line."""
+    """Both streams of one run. `lines` is called with the stream's name and its next lines."""
 
     __slots__ = (
-        "_budget", "_done", "_ended", "_latest", "_line", "_loop", "_pumping", "_sink", "_streams",
-        "dropped", "total",
+        "_budget", "_done", "_ended", "_latest", "_lines", "_loop", "_pumping", "_sink",
+        "_streams", "dropped", "total",
     )  # fmt: skip
 
-    def __init__(self, budget: int, line: Callable[[str, bytes], None], sink: Sink) -> None:
+    def __init__(self, budget: int, lines: Callable[[str, list[bytes]], None], sink: Sink) -> None:
         self._loop = asyncio.get_running_loop()
         self._budget = budget
-        self._line = line
+        self._lines = lines
         self._sink = sink
         self._streams: list[_Stream] = []
         self._latest: _Stream | None = None
@@ -156,16 +156,12 @@ class Output:
     def _pump(self) -> None:
         """Pass some lines on; go on in the next turn of the loop where there are more."""
         self._pumping = False
-        left = LINES
+        more = False
         for stream in self._streams:
-            while left and self._sink.settled:
-                line = stream.next_line(self._ended)
-                if line is None:
-                    break
-                left -= 1
-                if line:
-                    self._line(stream.name, line)
-        if left and self._sink.settled:
+            if self._sink.settled and (lines := stream.next_lines(self._ended)):
+                more = True
+                self._lines(stream.name, [line for line in lines if line])
+        if not more and self._sink.settled:
             if self._done is not None and not self._done.done():
                 self._done.set_result(None)
             return
@@ -196,14 +192,15 @@ class _Stream:
             with contextlib.suppress(OSError):  # the user's pipes may have their fill of memory
                 fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
 
-    def next_line(self, ended: bool) -> bytes | None:
-        """Take the next line out; None where there is no whole one, and more may come."""
-        end = self.kept.find(b"\n", 0, MAX_LINE)
-        skip = 1
+    def next_lines(self, ended: bool) -> list[bytes]:
+        """Take the next lines out; none where there is no whole one, and more may come."""
+        end = self.kept.rfind(b"\n", 0, MAX_LINE)
         if end < 0:
             if len(self.kept) < MAX_LINE and not (ended and self.kept):
-                return None
-            end, skip = min(len(self.kept), MAX_LINE), 0
-        line = bytes(self.kept[:end])
-        del self.kept[: end + skip]
-        return line
+                return []
+            lines = [bytes(self.kept[:MAX_LINE])]
+            del self.kept[:MAX_LINE]
+            return lines
+        lines = bytes(self.kept[:end]).split(b"\n", LINES)[:LINES]
+        del self.kept[: sum(map(len, lines)) + len(lines)]
+        return lines

@@ -71,7 +71,7 @@ class Supervisor:
         self._context = invocation.minimal(start)
         self._line_fields: dict[str, str] = {}
         self._line_contexts: dict[str, Context] = {}
-        self._output = Output(plan.hook.limits.output, self._line, tools.journal)
+        self._output = Output(plan.hook.limits.output, self._lines, tools.journal)
         self._remains: Remains
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -305,15 +305,16 @@ class Supervisor:
         await self._tools.journal.settle(JOURNAL_WAIT_SEC)
         self._on_ended(self, receipt)
 
-    def _line(self, stream: str, data: bytes) -> None:
+    def _lines(self, stream: str, lines: list[bytes]) -> None:
         context = self._line_contexts.get(stream)
         if context is None:
             fields = {**self._line_fields, "HOOKD_STREAM": stream, "OBJECT_PID": self.course.pid}
             context = self._line_contexts[stream] = Context(fields)
-        text = records.printable_bytes(data)
-        self._tools.journal.line(text, self._plan.hook.name, context)
+        texts = [records.printable_bytes(line) for line in lines]
+        self._tools.journal.lines(texts, self._plan.hook.name, context)
         if self._start.event.test:
-            self._on_printed(stream, text)
+            for text in texts:
+                self._on_printed(stream, text)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Go on with this, and with nothing that was begun before."""

@@ -139,12 +139,49 @@ def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
     assert found[-1]["MESSAGE"] == f"{lost} records were lost: the journal took none"
 
 
+def test_lines_share_packets_and_are_a_record_each(written: Records) -> None:
+    context = Context({"HOOKD_RUN_ID": 3, "HOOKD_PROFILE_NAME": "a\n\nMESSAGE=b", "HOOKD_X": ""})
+    texts = [f"line {n} é=" for n in range(500)]
+    texts += ["\\xff" * journal.PACKET, "after"]  # too large for a packet: the library's way
+
+    async def work(one: Journal) -> None:
+        one.lines(texts, "hook", context)
+        await one.settle(10)
+        assert one.settled
+
+    within(journal.SOCKET, work)
+    found = written.find(SYSLOG_IDENTIFIER="hook", _PID=os.getpid())
+    assert [record["MESSAGE"] for record in found] == texts
+    assert {record["HOOKD_PROFILE_NAME"] for record in found} == {"a\n\nMESSAGE=b"}
+    assert {
+        (record["PRIORITY"], record["HOOKD_RUN_ID"], record["HOOKD_X"]) for record in found
+    } == {(records.INFO, "3", "")}
+
+
+def test_lines_on_stderr_leave_one_by_one_as_there_is_room(scratch: Path) -> None:
+    reader, writer = os.pipe()
+    seen = b""
+
+    async def work(one: Journal) -> None:
+        nonlocal seen
+        one.lines([f"{n} " + "x" * 3000 for n in range(60)], "hook", Context({}))
+        assert not one.settled  # more than a pipe takes
+        while not one.settled or select.select([reader], [], [], 0)[0]:
+            seen += await asyncio.to_thread(os.read, reader, 1 << 16)
+            await one.settle(0.1)
+
+    within(scratch / "none", work, writer)
+    os.close(writer)
+    os.close(reader)
+    assert [line.split()[2] for line in seen.splitlines()] == [b"%d" % n for n in range(60)]
+
+
 def test_without_a_journal_records_are_lines_on_stderr(scratch: Path) -> None:
     reader, writer = os.pipe()
 
     async def work(one: Journal) -> None:
         one.send(records.JOB_LOST, {"HOOKD_JOB_ID": 7, "X": "a\nb"}, detail="nobody\nsaid")
-        one.line("text", "hook", Context({"HOOKD_RUN_ID": 3, "HOOKD_USER": "u"}))
+        one.lines(["text"], "hook", Context({"HOOKD_RUN_ID": 3, "HOOKD_USER": "u"}))
 
     within(scratch / "none", work, writer)
     os.close(writer)

@@ -30,10 +30,10 @@ class Sink:
         self.settled = True
         self.waiting()
 
-    def line(self, stream: str, data: bytes) -> None:
-        """Take a line."""
+    def take(self, stream: str, lines: list[bytes]) -> None:
+        """Take lines."""
         assert self.settled
-        self.lines.append((stream, data))
+        self.lines += [(stream, line) for line in lines]
 
 
 def collect(write: Callable[[int, int], None], budget: int = 10_000) -> tuple[list[Line], Output]:
@@ -41,7 +41,7 @@ def collect(write: Callable[[int, int], None], budget: int = 10_000) -> tuple[li
 
     async def run() -> tuple[list[Line], Output]:
         sink = Sink()
-        output = Output(budget, sink.line, sink)
+        output = Output(budget, sink.take, sink)
         out, err = output.open(os.geteuid())
         output.read()
         await asyncio.to_thread(write, out, err)
@@ -91,7 +91,7 @@ def test_what_is_beyond_the_budget_is_counted_but_its_last_line_known() -> None:
 def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
     async def run() -> tuple[Output, Sink]:
         sink = Sink()
-        output = Output(1000, sink.line, sink)
+        output = Output(1000, sink.take, sink)
         out, err = output.open(os.geteuid())
         output.read()
         sink.settled = False
@@ -111,7 +111,7 @@ def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
 def test_lines_wait_for_a_sink_that_opens_again() -> None:
     async def run() -> list[Line]:
         sink = Sink()
-        output = Output(10_000, sink.line, sink)
+        output = Output(10_000, sink.take, sink)
         out, err = output.open(os.geteuid())
         output.read()
         sink.settled = False

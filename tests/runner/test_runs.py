@@ -14,6 +14,7 @@ import pytest
 from hookd.link import Settled, Start
 from hookd.model import Phase, Result
 from tests.support.eventually import eventually
+from tests.support.leftovers import alive
 from tests.support.runner import PYTHON, Runner, event
 
 
@@ -124,7 +125,7 @@ def test_leftovers_may_stay(runner: Runner) -> None:
     assert (receipt.leftovers, receipt.survivors) == (1, 0)
     assert left.is_running()
     left.kill()
-    eventually(lambda: not left.is_running())
+    eventually(lambda: not alive(left.pid))
 
 
 def test_the_receipt_counts_the_whole_tree(runner: Runner) -> None:

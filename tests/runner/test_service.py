@@ -19,6 +19,7 @@ from hookd.link import Start
 from hookd.model import Result
 from hookd.sockets import bind
 from tests.support.eventually import eventually
+from tests.support.leftovers import alive
 from tests.support.runner import Runner, event
 
 WAITS = "trap 'exit 7' TERM; echo $$ >{pid}; while :; do sleep 0.01; done\n"
@@ -45,7 +46,7 @@ def test_the_end_of_its_server_ends_a_childs_runs(waiting: Runner) -> None:
     hook = main(waiting)
     waiting.leave()
     assert waiting.process.wait(20) == 0
-    assert not hook.is_running()
+    assert not alive(hook.pid)
 
 
 def test_a_runner_that_is_killed_leaves_no_process(waiting: Runner) -> None:
@@ -54,7 +55,7 @@ def test_a_runner_that_is_killed_leaves_no_process(waiting: Runner) -> None:
     assert hook in below
     waiting.process.kill()
     waiting.process.wait()
-    eventually(lambda: not any(process.is_running() for process in below))
+    eventually(lambda: not any(alive(process.pid) for process in below))
 
 
 def test_a_stop_waits_for_hooks_then_ends_them_and_says_so(waiting: Runner) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ MALLORY = pwd.getpwnam("daemon")  # Debian's base system has this account
 
 SWAP = """
 import contextlib, os, sys
-good, evil = sys.argv[1:]
+good, evil, enough = sys.argv[1:]
 swaps = tries = 0
+said = False
 os.set_blocking(0, False)
 while True:
     for step in ((good, good + ".old"), (evil, good), (good, evil), (good + ".old", good)):
@@ -30,21 +32,28 @@ while True:
         with contextlib.suppress(OSError):
             os.rename(*step)
             swaps += 1
+    if not said and (swaps or tries) > int(enough):
+        said = True
+        print("enough", flush=True)
     try:
         if not os.read(0, 1):
             break
     except BlockingIOError:
         pass
-print(tries, swaps)
+print(swaps)
 """
 
 
 @contextlib.contextmanager
-def swapping(good: Path, evil: Path) -> Iterator[list[int]]:
-    """Have another user's process swap two files; in the end, the tries and the swaps."""
-    counts: list[int] = []
+def swapping(good: Path, evil: Path) -> Iterator[tuple[Callable[[], bool], list[int]]]:
+    """Have another user's process swap two files; in the end, how often it could.
+
+    The first value tells whether it has tried more often than there are runs, and done it where
+    it may.
+    """
+    swaps: list[int] = []
     with subprocess.Popen(
-        [PYTHON, "-c", SWAP, good, evil],
+        [PYTHON, "-c", SWAP, good, evil, str(RUNS)],
         user=MALLORY.pw_uid,
         group=MALLORY.pw_gid,
         extra_groups=[],
@@ -52,14 +61,18 @@ def swapping(good: Path, evil: Path) -> Iterator[list[int]]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield counts
-        counts += map(int, process.communicate()[0].split())
+        assert process.stdout is not None
+        said = process.stdout
+        yield lambda: bool(select.select([said], [], [], 0)[0]), swaps
+        swaps.append(int(process.communicate()[0].split()[-1]))
 
 
-def results(runner: Runner) -> set[tuple[Result, str | None]]:
+def results(runner: Runner, enough: Callable[[], bool]) -> set[tuple[Result, str | None]]:
     """Run the hook many times, several at once; return how that ended."""
     found = set()
-    for _ in range(RUNS // AT_A_TIME):
+    runs = 0
+    while runs < RUNS or not enough():
+        runs += AT_A_TIME
         begun = [runner.begin("hook") for _ in range(AT_A_TIME)]
         for run_id in begun:
             receipt = runner.until_ended(run_id)
@@ -108,18 +121,19 @@ def test_who_owns_a_step_of_the_path_gets_nothing_run(
     (runner.directory / "link").symlink_to("theirs/good/hook")
     load(runner, program)
     os.chown(theirs, MALLORY.pw_uid, -1)
-    with swapping(runner.directory / good, runner.directory / evil) as counts:
-        ended = results(runner)
+    with swapping(runner.directory / good, runner.directory / evil) as (enough, swaps):
+        ended = results(runner, enough)
     assert ended == {
         (Result.SPAWN_FAILED, f"{theirs} belongs to user daemon, who could change it")
     }
-    assert counts[1] > RUNS and not (room / "mark").exists(), counts
+    assert swaps[0] > RUNS and not (room / "mark").exists()
 
 
 def test_in_a_sticky_directory_nobody_swaps_what_is_roots(runner: Runner, room: Path) -> None:
     (runner.directory / "theirs").chmod(0o1777)
     load(runner, "theirs/good/hook")
-    with swapping(runner.directory / "theirs/good", runner.directory / "theirs/evil") as counts:
-        ended = results(runner)
+    theirs = runner.directory / "theirs"
+    with swapping(theirs / "good", theirs / "evil") as (enough, swaps):
+        ended = results(runner, enough)
     assert ended == {(Result.SUCCESS, None)}
-    assert counts[0] > RUNS and not (room / "mark").exists(), counts
+    assert swaps == [0] and not (room / "mark").exists()
