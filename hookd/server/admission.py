@@ -14,7 +14,7 @@ import msgspec
 
 from hookd.errors import InvalidParameter, PermissionDenied
 from hookd.model import INT_MAX, Event, Outcome, Phase
-from hookd.server.protocol import Cancel, EndJob, ListJobs, StartJob
+from hookd.server.protocol import Cancel, EndJob, ListJobs, StartJob, brief
 
 MAX_STRING = 120_000
 """Bytes of any string: with its name it stays below the kernel's limit for one argument."""
@@ -166,7 +166,7 @@ def page(call: ListJobs) -> tuple[int | None, int]:
         return None, limit
     if not re.fullmatch("[0-9]{1,18}", call.cursor, re.ASCII):
         raise InvalidParameter(
-            "cursor", f"found {_brief(call.cursor)}; allowed: what ListJobs returned"
+            "cursor", f"found {brief(call.cursor)!r}; allowed: what ListJobs returned"
         )
     return int(call.cursor), limit
 
@@ -210,7 +210,7 @@ def _address(name: str, value: str) -> None:
     _filled(name, value)
     if len(value) > MAX_ADDRESS or not _is_address(value):
         raise InvalidParameter(
-            name, f"found {_brief(value)}; allowed: an IPv4 or IPv6 address, with or without zone"
+            name, f"found {brief(value)!r}; allowed: an IPv4 or IPv6 address, with or without zone"
         )
 
 
@@ -242,7 +242,3 @@ def _attributes(attributes: dict[str, str]) -> dict[str, str]:
             f"found {total} bytes together; allowed: at most {MAX_ATTRIBUTE_BYTES}",
         )
     return attributes
-
-
-def _brief(value: str) -> str:
-    return repr(value if len(value) <= 60 else value[:57] + "...")

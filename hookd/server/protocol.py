@@ -324,7 +324,7 @@ def _invalid(message: str, method: str) -> HookdError:
     if match := _UNKNOWN.fullmatch(message):
         known = " ".join(METHODS[method].__struct_fields__)
         return InvalidParameter(
-            _brief(match[1]), f"found an unknown parameter; allowed: {known or 'no parameter'}"
+            brief(match[1]), f"found an unknown parameter; allowed: {known or 'no parameter'}"
         )
     match = _WRONG.fullmatch(message)
     if match is None:
@@ -336,13 +336,12 @@ def _invalid(message: str, method: str) -> HookdError:
         )
         return InvalidParameter(name, f"found {expected[2]}; allowed: {allowed}")
     if enum := _ENUM.fullmatch(what):
-        return InvalidParameter(
-            name, f"found {_brief(enum[1])}; allowed: {' '.join(_ENUMS[name])}"
-        )
+        return InvalidParameter(name, f"found {brief(enum[1])}; allowed: {' '.join(_ENUMS[name])}")
     return InvalidParameter(name, f"{what}; allowed: a whole number from 0 to 2^63-1")
 
 
-def _brief(found: str) -> str:
+def brief(found: str) -> str:
+    """Return what was found as an error shows it: not endless."""
     return found if len(found) <= 60 else found[:57] + "..."
 
 
