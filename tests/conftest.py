@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import leftovers
 from tests.support.daemon import Daemon
 from tests.support.records import Records
 from tests.support.runner_unit import RunnerUnit
@@ -25,6 +26,27 @@ def pytest_configure() -> None:
     """
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    leftovers.watch()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have temporary directories made below one of this process's: others use the usual place."""
+    usual = tempfile.gettempdir()
+    tmp_path_factory.getbasetemp()  # pytest's own stays there
+    with tempfile.TemporaryDirectory(prefix="hookd-") as directory:
+        Path(directory).chmod(0o755)  # hooks of other users lie in it
+        tempfile.tempdir = os.environ["TMPDIR"] = directory
+        with leftovers.none_allowed():
+            yield
+        tempfile.tempdir = os.environ["TMPDIR"] = usual
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(own_directory: None) -> Iterator[None]:
+    """Fail the test that leaves a task, process, thread, descriptor or file behind."""
+    with leftovers.none_allowed():
+        yield
 
 
 @pytest.fixture
