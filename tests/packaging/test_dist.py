@@ -24,16 +24,25 @@ WRITTEN = {name(path) for path in files()}
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
-    """Return a builder from a fresh copy of the tree, in a directory of its own."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tree as it is now, which somebody may be working on."""
+    copy = tmp_path_factory.mktemp("tree")
+    for file in WRITTEN:
+        (copy / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TREE / file, copy / file)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory, tree: Path) -> Callable[[str, int], Path]:
+    """Return a builder from a copy of the tree, in a directory of its own."""
 
     def built(folder: str, umask: int) -> Path:
         target = tmp_path_factory.mktemp(folder)
         source = target / "source"
+        shutil.copytree(tree, source, copy_function=shutil.copyfile)
         for file in WRITTEN:
-            (source / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(TREE / file, source / file)
-            (source / file).chmod((TREE / file).stat().st_mode & ~umask)
+            (source / file).chmod((tree / file).stat().st_mode & ~umask)
         done = subprocess.run(
             [sys.executable, TREE / "packaging/dist.py", source, target],
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
