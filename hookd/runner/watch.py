@@ -77,7 +77,7 @@ def interval(run: Watched) -> float:
 def look(run: Watched) -> None:
     """Look at one run now; tell it of a limit that it has overstepped."""
     launcher = run.launcher
-    if tree.status(launcher.pid).state in "Tt":
+    if tree.status(launcher.pid).state == "T":  # traced ("t") is an administrator's doing
         launcher.kill()  # only a hook of its own does that; it goes with its launcher
         return
     if launcher.group is not None:
