@@ -180,7 +180,10 @@ class Runner:
 
         run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended, printed)
         self._running[start.run_id] = run
-        run.begin()
+        try:
+            run.begin()
+        except Exception as e:  # whatever it is, it ends this run and not the link
+            run.give_up(e)
 
     def _run_of(self, pid: int) -> int | None:
         """Return the run that a process belongs to: the one whose launcher is above it."""

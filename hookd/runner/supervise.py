@@ -136,6 +136,9 @@ class Supervisor:
         except (OSError, SpawnError) as e:
             self._tools.pool.drop(found)
             self._refuse(str(e))
+        except Exception:
+            self._tools.pool.drop(found)
+            raise
         finally:
             for fd in fds:
                 os.close(fd)

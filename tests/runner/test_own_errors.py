@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""An error of hookd's own ends the run that it befell, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from pathlib import Path
+
+from hookd.journal import Journal
+from hookd.link import Ended, Message, Start
+from hookd.model import Result
+from hookd.runner.runner import Runner
+from tests.support.runner import event
+
+
+def test_an_error_at_the_start_ends_the_run(scratch: Path) -> None:
+    hooks = scratch / "hooks.d"
+    hooks.mkdir()
+    (scratch / "hookd.toml").touch()
+    (hooks / "hook.toml").write_text('command = "/bin/true $PROFILE"\n')
+    account = pwd.getpwuid(os.geteuid()).pw_name
+    told: list[Message] = []
+
+    async def begin() -> None:
+        runner = Runner(scratch / "hookd.toml", account, Journal(), None, told.append)
+        assert runner.load()
+        # No link lets that through, and nothing behind it expects it.
+        runner.take(Start(1, "hook", 1, event(profile="\ud800")))
+        runner.take(Start(1, "hook", 1, event()))  # it has ended, and is known
+        runner.close()
+
+    asyncio.run(begin())
+    [ended] = told
+    assert isinstance(ended, Ended)
+    assert ended.receipt.result is Result.SPAWN_FAILED
+    assert ended.receipt.reason is not None
+    assert ended.receipt.reason.startswith("an error of hookd's own: UnicodeEncodeError")
