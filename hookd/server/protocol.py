@@ -284,8 +284,8 @@ def decode_call(message: bytes) -> Call:
 def decode_parameters(call: Call) -> Parameters:
     """Return the typed parameters of a call.
 
-    Raises InterfaceNotFound, MethodNotFound or InvalidParameter for what can be answered, and
-    ProtocolError for parameters that are not even JSON.
+    Raises InterfaceNotFound, MethodNotFound or InvalidParameter. That they are JSON, and no deeper
+    than allowed, `decode_call` has seen.
     """
     decoder = _decoders.get(call.method)
     if decoder is None:
@@ -299,8 +299,6 @@ def decode_parameters(call: Call) -> Parameters:
         return decoder.decode(b"{}" if bytes(raw) == b"null" else raw)
     except msgspec.ValidationError as e:
         raise _invalid(str(e), call.method) from None
-    except (ValueError, RecursionError) as e:
-        raise ProtocolError(f"the parameters are not JSON: {e}") from None
 
 
 _MISSING = re.compile(r"Object missing required field `(.*)`")

@@ -70,6 +70,7 @@ def test_who_may_call_what(peer: Peer, methods: set[str]) -> None:
         except PermissionDenied as e:
             assert e.parameters() == {}
     assert admitted == methods
+    assert GATEKEEPER.knows(peer) == bool(methods)
 
 
 def test_a_stranger_does_not_learn_which_methods_there_are() -> None:

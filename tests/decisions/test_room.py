@@ -114,6 +114,15 @@ def test_what_all_hold_together_at_its_limit_and_past_it(room: Room) -> None:
     assert [bool(visitor.why) for visitor in (small, large, larger)] == [False, True, False]
 
 
+def test_one_that_holds_too_much_alone_is_cut(room: Room) -> None:
+    visitor = Visitor(1, MAX_HELD + 1)
+    room.enter(visitor)
+    room.took(visitor.held)
+    assert visitor.why == [
+        f"all connections hold over {MAX_HELD * 3 // 4} bytes, and it has the most"
+    ]
+
+
 def test_what_has_gone_again_is_not_held(room: Room) -> None:
     visitor = Visitor(1)
     room.enter(visitor)

@@ -9,7 +9,7 @@ import pytest
 
 from hookd.config import Config
 from hookd.model import Phase, Result
-from hookd.server.schedule import Drop, Schedule, Stop, Ticket, hook_ticket
+from hookd.server.schedule import Drop, Schedule, Stop, Ticket, beside, hook_ticket
 from tests.decisions.making import configuration
 
 START, END = Phase.START, Phase.END
@@ -283,3 +283,12 @@ def test_what_a_ticket_keeps_of_its_hook() -> None:
     assert hook_ticket(config.hooks["g"]) == (3, True)
     assert hook_ticket(config.hooks["h"]) == (50, False)
     assert hook_ticket(None) == (50, False)
+
+
+def test_beside_how_many_of_its_runs_a_hook_surely_starts() -> None:
+    config = configuration(
+        many="[run]\nmax_running = 5\n",
+        serial='[run]\nmax_running = 5\noverlap = "serial"\n',
+    )
+    assert beside(config.hooks["many"]) == 5
+    assert beside(config.hooks["serial"]) == 1
