@@ -18,7 +18,7 @@ from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
-from hookd.server.schedule import beside
+from hookd.server.schedule import at_once
 from hookd.server.store import Store, settle
 from hookd.template import VARIABLES
 
@@ -101,7 +101,7 @@ class Core:
                 NewRun(
                     hook.name,
                     overlap_key(hook, event),
-                    0 if gated and not hook.is_gate else beside(hook),
+                    0 if gated and not hook.is_gate else at_once(hook),
                 )
                 for hook in hooks
             ]

@@ -386,7 +386,7 @@ async def _get_info(_session: Session, _call: Call, _asked: protocol.GetInfo) ->
         "vendor": "hookd",
         "product": "hookd",
         "version": __version__,
-        "url": "https://github.com/hookd/hookd",
+        "url": "man:hookd(8)",
         "interfaces": list(protocol.INTERFACES),
     }
 

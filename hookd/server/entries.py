@@ -23,12 +23,12 @@ class Now(msgspec.Struct, frozen=True):
 class NewRun(msgspec.Struct, frozen=True):
     """A run as it is first written: the hook's name and what makes runs of it rivals.
 
-    `beside`: it may start at once beside fewer runs of the hook than this; 0: it has to wait.
+    `at_once`: how many runs of the hook may run at once, this one among them; 0: it has to wait.
     """
 
     hook: str
     key: str
-    beside: int = 0
+    at_once: int = 0
 
 
 class Slots(msgspec.Struct, frozen=True):

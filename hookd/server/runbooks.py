@@ -182,7 +182,7 @@ class RunBooks:
         """Return the runner that starts a run at once, None where it has to wait."""
         if slots is None or self.handed.total() >= slots.most:
             return None
-        free = not self.waiting[new.hook] and self.handed[new.hook] < new.beside
+        free = not self.waiting[new.hook] and self.handed[new.hook] < new.at_once
         return slots.runner if free else None
 
     def _finish(self, finish: Finish, now: Now) -> Finished:

@@ -344,8 +344,8 @@ def _drop(
         decisions.append(Drop(ticket, result, reason))
 
 
-def beside(hook: Hook) -> int:
-    """Return beside fewer runs of the hook than how many one surely may start."""
+def at_once(hook: Hook) -> int:
+    """Return how many runs of a hook surely may run at once."""
     return hook.run.max_running if hook.run.overlap == "parallel" else 1
 
 

@@ -22,9 +22,9 @@ def now(usec: int = 1_000, boottime_usec: int = 0, boot_id: str = "boot") -> Now
     return Now(usec, boottime_usec, boot_id)
 
 
-def planned(*hooks: str, beside: int = 0) -> Plan:
+def planned(*hooks: str, at_once: int = 0) -> Plan:
     """Return a plan by which these hooks match every event."""
-    return lambda _: [NewRun(hook, "", beside) for hook in hooks]
+    return lambda _: [NewRun(hook, "", at_once) for hook in hooks]
 
 
 @contextmanager
@@ -51,13 +51,13 @@ class Ledger(Books):
         uid: int = 1000,
         room: int = 100,
         at: Now | None = None,
-        beside: int = 0,
+        at_once: int = 0,
         slots: Slots | None = None,
         **values: Any,
     ) -> Booked:
         told: Event = event(**({"job_id": 0} | values))
         request = StartRequest(event=told, request_id=request_id, tie=tie, uid=uid)
-        plan, at = planned(*hooks, beside=beside), at or now(boot_id=self.boot_id)
+        plan, at = planned(*hooks, at_once=at_once), at or now(boot_id=self.boot_id)
         return self.start_job(request, plan, room, at, slots)
 
     def end(
@@ -65,12 +65,12 @@ class Ledger(Books):
         *hooks: str,
         room: int = 100,
         at: Now | None = None,
-        beside: int = 0,
+        at_once: int = 0,
         slots: Slots | None = None,
         **values: Any,
     ) -> Booked:
         request = EndRequest(**({"outcome": Outcome.SUCCESS} | values))
-        plan, at = planned(*hooks, beside=beside), at or now(boot_id=self.boot_id)
+        plan, at = planned(*hooks, at_once=at_once), at or now(boot_id=self.boot_id)
         return self.end_job(request, plan, room, at, slots)
 
     def contents(self) -> list[list[tuple[Any, ...]]]:

@@ -133,7 +133,7 @@ class Model(RuleBasedStateMachine):
         def act() -> Booked:
             return self.books.start(
                 *names, request_id=request_id, user=user, server_job_id=server_id, room=ROOM,
-                beside=BESIDE, slots=SLOTS if free else None,
+                at_once=BESIDE, slots=SLOTS if free else None,
             )  # fmt: skip
 
         request = ("start", user, server_id)
@@ -181,7 +181,7 @@ class Model(RuleBasedStateMachine):
 
         def act() -> Booked:
             return self.books.end(
-                *names, request_id=request_id, outcome=outcome, room=ROOM, beside=BESIDE,
+                *names, request_id=request_id, outcome=outcome, room=ROOM, at_once=BESIDE,
                 slots=SLOTS if free else None, **named,
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 
 from hookd.config import Config
 from hookd.model import Phase, Result
-from hookd.server.schedule import Drop, Schedule, Stop, Ticket, beside, hook_ticket
+from hookd.server.schedule import Drop, Schedule, Stop, Ticket, at_once, hook_ticket
 from tests.decisions.making import configuration
 
 START, END = Phase.START, Phase.END
@@ -285,10 +285,10 @@ def test_what_a_ticket_keeps_of_its_hook() -> None:
     assert hook_ticket(None) == (50, False)
 
 
-def test_beside_how_many_of_its_runs_a_hook_surely_starts() -> None:
+def test_how_many_runs_of_a_hook_surely_run_at_once() -> None:
     config = configuration(
         many="[run]\nmax_running = 5\n",
         serial='[run]\nmax_running = 5\noverlap = "serial"\n',
     )
-    assert beside(config.hooks["many"]) == 5
-    assert beside(config.hooks["serial"]) == 1
+    assert at_once(config.hooks["many"]) == 5
+    assert at_once(config.hooks["serial"]) == 1
