@@ -55,8 +55,8 @@ def test_the_wrapper_ends_as_its_program(
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_wrapper_says_so(daemon: Daemon, path: str, number: int) -> None:
-    words = ("my docs", "ann@example.com", "sh", "-c", f"touch {daemon.directory}/on; sleep 60")
-    wrapper = bridge(path, "backup-wrapper", *words)
+    waiting = f"touch {daemon.directory}/on; exec sleep 60"
+    wrapper = bridge(path, "backup-wrapper", "my docs", "ann@example.com", "sh", "-c", waiting)
     eventually((daemon.directory / "on").exists)
     wrapper.send_signal(number)
     assert wrapper.wait(30) == 128 + number

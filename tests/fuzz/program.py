@@ -12,20 +12,23 @@ from pathlib import Path
 from hookd.runner import hookfile
 from hookd.trust import PathError
 
-_directory = tempfile.TemporaryDirectory(prefix="hookd-fuzz-")
-PROGRAM = Path(_directory.name).resolve() / "program"
-PROGRAM.touch(0o755)
-
 
 def check(data: bytes) -> None:
     """Have the bytes be a program's."""
-    PROGRAM.write_bytes(data[: 2 * hookfile.HEAD])
+    with tempfile.TemporaryDirectory(prefix="hookd-fuzz-") as directory:
+        program = Path(directory).resolve() / "program"
+        program.touch(0o755)
+        program.write_bytes(data[: 2 * hookfile.HEAD])
+        _look_at(str(program), data)
+
+
+def _look_at(program: str, data: bytes) -> None:
     try:
-        assert hookfile.check(str(PROGRAM)) == str(PROGRAM)
+        assert hookfile.check(program) == program
     except PathError as e:
         assert str(e).encode()
         return
-    interpreter = hookfile.interpreter_of(str(PROGRAM))
+    interpreter = hookfile.interpreter_of(program)
     if interpreter is None:
         assert data.startswith(b"\x7fELF")
     else:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How much of hookd the default tier reaches: in this process, the daemons and the commands.
+
+Not seen: a process that is killed takes what it knows with it, and the launcher runs without site
+packages (`python -I -S`), where coverage could not start; pyproject.toml leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lint.test_layers import LAYERS
+
+TREE = Path(__file__).parents[2]
+DECISIONS = [f"hookd/{module.replace('.', '/')}.py" for module in LAYERS["decisions"]]
+PACKAGE_PERCENT = 95.0
+SLOW = ("system", "hostile", "crash", "fuzz", "attack", "soak", "coverage")
+
+pytestmark = [pytest.mark.coverage, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[dict[str, Any]]:
+    """Return what coverage.py reports of one run of the default tier."""
+    with tempfile.TemporaryDirectory(prefix="hookd-") as directory:
+        Path(directory).chmod(0o1777)  # daemons of other users leave their share too
+        env = os.environ | {"COVERAGE_FILE": f"{directory}/data"}
+
+        def coverage(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "coverage", *arguments]
+            return subprocess.run(
+                command,
+                cwd=TREE,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
+
+        tier = " and ".join(f"not {marker}" for marker in SLOW)
+        done = coverage("run", "-m", "pytest", "-q", "-m", tier, "tests")
+        assert done.returncode == 0, done.stdout + done.stderr
+        coverage("combine", "--quiet")
+        print(coverage("report", "--skip-covered", "--show-missing").stdout)
+        coverage("json", "-o", f"{directory}/json")
+        yield json.loads(Path(directory, "json").read_text())
+
+
+def percent(of: dict[str, Any]) -> float:
+    """Return the share of statements and branches that were reached."""
+    return float(of["summary" if "summary" in of else "totals"]["percent_covered"])
+
+
+def test_of_the_package_nearly_all_is_reached(measured: dict[str, Any]) -> None:
+    assert percent(measured) >= PACKAGE_PERCENT
+
+
+@pytest.mark.parametrize("file", DECISIONS)
+def test_of_what_decides_every_branch_is_reached(measured: dict[str, Any], file: str) -> None:
+    found = measured["files"][file]
+    assert found["missing_lines"] == []
+    assert found["missing_branches"] == []
