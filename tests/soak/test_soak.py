@@ -84,10 +84,9 @@ class Soak:
             eventually(lambda: wire.status()["running"] + wire.status()["waiting"] == 0, 60)
             eventually(lambda: wire.status()["connections"] == 1, 60)
             jobs = wire.start(**JOB)["job_id"]
+            held = Held.by(self.daemon.process.pid), Held.by(self.runner.process.pid)
         size = sum(file.stat().st_size for file in (self.daemon.directory / "state").iterdir())
-        return (
-            Held.by(self.daemon.process.pid), Held.by(self.runner.process.pid), size, jobs,
-        )  # fmt: skip
+        return (*held, size, jobs)
 
 
 @pytest.fixture
