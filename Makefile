@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack soak bench exposure pages lint dist deb rpm clean
+.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack soak coverage mutation bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,12 @@ attack: ## attack the socket, with an innocent client beside each attack
 
 soak: ## good and hostile load for MINUTES: nothing may grow
 	@MINUTES=$(MINUTES) tests/run -m soak
+
+coverage: ## measure what the default tests reach, and hold it to what is wanted
+	@tests/run -m coverage -s
+
+mutation: ## change the decisions line by line and list what no test notices
+	@tests/decisions/mutate
 
 bench: ## measure hookd beside its peers
 	@benchmarks/run

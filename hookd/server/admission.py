@@ -147,7 +147,6 @@ def check_job_id(job_id: int) -> None:
 def check_instance(instance: str) -> None:
     """Raise InvalidParameter unless this can name an instance of a backup server."""
     _filled("instance", instance)
-    _id("instance", instance)
 
 
 def page(call: ListJobs) -> tuple[int | None, int]:

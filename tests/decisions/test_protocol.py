@@ -108,6 +108,12 @@ def test_the_longest_message_and_one_byte_more() -> None:
             reader.next()
 
 
+def test_an_empty_message_before_the_longest() -> None:
+    reader = CallReader()
+    reader.feed(b"\0" + b"x" * MAX_MESSAGE + b"\0")
+    assert messages(reader) == [b"", b"x" * MAX_MESSAGE]
+
+
 def test_the_envelope() -> None:
     whole = decode_call(call("a.b.C", {"x": 1}, more=True, upgrade=False, extra=[1, {}]))
     assert whole == Call("a.b.C", msgspec.Raw(b'{"x": 1}'), more=True, upgrade=False)

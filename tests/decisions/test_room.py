@@ -84,7 +84,21 @@ def test_who_has_more_gives_way_and_never_who_has_less(room: Room) -> None:
     assert room.refusal(7) == f"the user has {USERS_MOST} connections open"
     assert not any(visitor.why for visitor in few)
     assert room.refusal(9) is None
-    assert sum(map(bool, (v.why for v in few))) == 1
+    assert [why for v in few for why in v.why] == [f"{MAX_CONNECTIONS} connections are open"]
+
+
+def test_who_has_as_many_does_not_give_way(room: Room) -> None:
+    come(room, 7, MAX_CONNECTIONS // 2)
+    others = come(room, 8, MAX_CONNECTIONS // 2, resting=True)
+    assert room.refusal(7) == f"{MAX_CONNECTIONS} connections are open"
+    assert not any(visitor.why for visitor in others)
+
+
+def test_for_no_user_anybody_gives_way_who_rests(room: Room) -> None:
+    (visitor,) = come(room, 7, 1, resting=True)
+    assert room.make(None, "reason")
+    assert visitor.why == ["reason"]
+    assert not room.make(None, "reason")
 
 
 def test_few_descriptors_are_few_connections() -> None:
@@ -121,6 +135,14 @@ def test_one_that_holds_too_much_alone_is_cut(room: Room) -> None:
     assert visitor.why == [
         f"all connections hold over {MAX_HELD * 3 // 4} bytes, and it has the most"
     ]
+
+
+def test_who_holds_most_goes_until_a_quarter_is_free(room: Room) -> None:
+    visitors = [Visitor(uid, MAX_HELD // 5) for uid in range(5)] + [Visitor(5, MAX_HELD // 10)]
+    for visitor in visitors:
+        room.enter(visitor)
+        room.took(visitor.held)
+    assert [bool(visitor.why) for visitor in visitors].count(True) == 2
 
 
 def test_what_has_gone_again_is_not_held(room: Room) -> None:

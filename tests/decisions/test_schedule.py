@@ -83,8 +83,11 @@ def test_slots_in_all_and_of_a_hook() -> None:
     assert begun(plan) == [1, 2, 5]
     assert (plan.running, plan.waiting) == (3, 5)
     assert (plan.counts("a"), plan.counts("b"), plan.counts("x")) == ((2, 2), (1, 3), (0, 0))
+    plan.ended(8, 0)  # dropped while it waited
+    assert plan.counts("b") == (1, 2)
     plan.ended(1, 0)
     assert begun(plan) == [3]
+    assert plan.counts("a") == (2, 1)
     plan.ended(5, 0)
     assert begun(plan) == [6]
     plan.ended(2, 0)
@@ -236,6 +239,7 @@ def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
     plan.add([ticket(1), ticket(2), ticket(3)], 0)
     starts, _ = plan.begin()
     plan.put_back(starts)
+    assert not any(start.taken for start in starts)
     assert (plan.running, plan.waiting, plan.counts("h")) == (0, 3, (0, 3))
     assert begun(plan) == [1, 2]
 
