@@ -8,8 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -71,17 +70,12 @@ def fuzz(target: str) -> Campaign:
 
 
 @pytest.fixture(scope="session")
-def campaign() -> Iterator[Callable[[str], Campaign]]:
-    """Start all fuzzers; return where a test waits for its own."""
+def campaigns() -> dict[str, Campaign]:
+    """Run all fuzzers; return what came of each."""
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        begun: dict[str, Future[Campaign]] = {name: pool.submit(fuzz, name) for name in TARGETS}
-
-        def wait(target: str) -> Campaign:
-            ended = begun[target].result()
-            _rows.append(ended.row())
-            return ended
-
-        yield wait
+        ended = list(pool.map(fuzz, TARGETS))
+    _rows.extend(campaign.row() for campaign in ended)
+    return {campaign.target: campaign for campaign in ended}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
