@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 FOLDERS = ("hookd", "tests", "benchmarks", "docs", "packaging")
 FILE_LINES, CLASS_METHODS, FUNCTION_LINES, TEST_LINES = 400, 25, 50, 60
+MOCKS_PER_1000_LINES = 2
+MOCK = re.compile(r"\bmock\.|\b\w*Mock\(|\bmonkeypatch\.set(attr|item)\b|\bpatch\(")
 
 EXCEPTIONS: dict[str, str] = {}
 """What is larger all the same, and why it would be worse in pieces."""
@@ -42,3 +45,12 @@ def test_sizes() -> None:
     wrong = [line for line in found if line.rpartition(": ")[0] not in EXCEPTIONS]
     assert not wrong, "\n".join(wrong)
     assert {line.rpartition(": ")[0] for line in found} >= EXCEPTIONS.keys()
+
+
+def test_tests_meet_the_real_thing() -> None:
+    lines = [
+        line for name, text in _sources() if name[:6] == "tests/" for line in text.split("\n")
+    ]
+    mocks = [line.strip() for line in lines if MOCK.search(line)]
+    assert mocks, "the pattern finds nothing any more"
+    assert len(mocks) * 1000 <= MOCKS_PER_1000_LINES * len(lines), "\n".join(mocks)
