@@ -74,7 +74,7 @@ def watch(settings: Settings, interval: float) -> int:
     """
     if not sys.stdout.isatty():
         raise click.ClickException("watch draws on a terminal; elsewhere use status, jobs, logs")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the screen is put back
+    stop = threading.Event()
     told: Told = queue.SimpleQueue()
     with settings.client() as hookd:
         board = Board(hookd)
@@ -82,15 +82,18 @@ def watch(settings: Settings, interval: float) -> int:
         threading.Thread(target=follow, args=(settings, told), daemon=True).start()
         try:
             board.take(told.get())
+            # From here on never in the middle of a picture: the screen has to be put back.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             with Live(draw(board), screen=True, auto_refresh=False) as live:
-                while True:
-                    time.sleep(interval)
+                while not stop.wait(interval):
                     while not told.empty():
                         board.take(told.get())
                     board.ask()
                     live.update(draw(board), refresh=True)
         except KeyboardInterrupt:
-            return DONE
+            pass
+    return DONE
 
 
 def follow(settings: Settings, told: Told) -> None:

@@ -197,6 +197,13 @@ def test_watch_knows_what_runs_however_many_jobs_came_since(daemon: Daemon) -> N
     assert re.search(r"waiting: hangs 1\b", bare)
 
 
+def test_watch_that_is_ended_at_its_first_picture_puts_the_screen_back(stuck: Daemon) -> None:
+    watch = Watch(stuck)
+    watch.until("")  # the first that comes is the switch to the other screen
+    watch.end()
+    watch.close()
+
+
 def test_watch_wants_a_terminal(stuck: Daemon) -> None:
     done = hookctl("--socket", stuck.socket, "watch")
     assert (done.returncode, done.stdout) == (1, "")
