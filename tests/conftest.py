@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from systemd.journal import send
 
 from tests.support import leftovers
 from tests.support.daemon import Daemon
@@ -26,6 +27,7 @@ def pytest_configure() -> None:
     """
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    send("the tests of hookd begin")  # libsystemd opens a socket for it, and keeps that for good
     leftovers.watch()
 
 
