@@ -7,7 +7,7 @@ Said in the journal before it is written, so that what is on disk was reported.
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 from collections.abc import Callable
 
 from hookd.config import Config
@@ -62,7 +62,7 @@ class Ends:
         if again and hook is not None:
             wait = 0.0
             if receipt.result is not Result.INTERRUPTED:
-                wait = backoff(hook, live.run.attempt, random.random())
+                wait = backoff(hook, live.run.attempt, os.urandom(1)[0] / 255)
             due = self._now().usec + int(wait * 1e6)
         refused = None
         if live.ticket.gate and not again:

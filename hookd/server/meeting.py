@@ -6,7 +6,7 @@ Decides by the table of states, and does nothing itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from hookd.link import Welcome
 from hookd.server.lifecycle import Knowledge, Recovery, Stored, recover
@@ -16,14 +16,13 @@ GONE = "the runner ended while it ran"
 ANOTHER = "the runner has another run of this number: the books are older than what it does"
 
 
-@dataclass
-class Settlement:
+class Settlement(msgspec.Struct):
     """What a meeting leads to. `interrupted` with the reason; `nobodys` are in no book."""
 
-    attached: list[LiveRun] = field(default_factory=list)
-    never_arrived: list[LiveRun] = field(default_factory=list)
-    interrupted: list[tuple[LiveRun, str]] = field(default_factory=list)
-    nobodys: list[int] = field(default_factory=list)
+    attached: list[LiveRun] = []
+    never_arrived: list[LiveRun] = []
+    interrupted: list[tuple[LiveRun, str]] = []
+    nobodys: list[int] = []
 
 
 def settle(roster: Roster, welcome: Welcome) -> Settlement:
