@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import mmap
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -22,6 +23,10 @@ PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most prog
 LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
 LINES = 64  # lines passed on in one turn of the loop, as one packet
+
+# All runs read into these, one after the other: a buffer for each read would be taken from the
+# system and given back. The wide one is only memory once something floods.
+_chunk, _wide = bytearray(CHUNK), mmap.mmap(-1, WIDE)
 
 
 class Sink(Protocol):
@@ -113,13 +118,13 @@ class Output:
     def _readable(self, stream: _Stream) -> bool:
         """Read once; False at the end of what there is."""
         try:
-            data = os.read(stream.fd, stream.chunk)
+            size = os.readv(stream.fd, [stream.buffer])
         except BlockingIOError:
             return False
-        if not data:
+        if not size:
             self._close(stream)
             return False
-        self._take(stream, data)
+        self._take(stream, memoryview(stream.buffer)[:size])
         return True
 
     def _close(self, stream: _Stream) -> None:
@@ -128,11 +133,11 @@ class Output:
             os.close(stream.fd)
             stream.fd = -1
 
-    def _take(self, stream: _Stream, data: bytes) -> None:
+    def _take(self, stream: _Stream, data: memoryview) -> None:
         room = self._budget - (self.total - self.dropped)
         self.total += len(data)
         self.dropped += max(0, len(data) - room)
-        stream.tail = (stream.tail + data[-TAIL:])[-TAIL:]
+        stream.tail = (stream.tail + bytes(data[-TAIL:]))[-TAIL:]
         self._latest = stream
         if room <= 0:
             stream.widen()
@@ -175,20 +180,20 @@ class Output:
 class _Stream:
     """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
 
-    __slots__ = ("chunk", "fd", "kept", "name", "tail", "watched")
+    __slots__ = ("buffer", "fd", "kept", "name", "tail", "watched")
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
         self.fd = fd
         self.kept = bytearray()
         self.tail = b""
-        self.chunk = CHUNK
+        self.buffer: bytearray | mmap.mmap = _chunk
         self.watched = False
 
     def widen(self) -> None:
         """Read what is only counted in large pieces, so that a flood costs the loop few turns."""
-        if self.chunk < WIDE:
-            self.chunk = WIDE
+        if self.buffer is not _wide:
+            self.buffer = _wide
             with contextlib.suppress(OSError):  # the user's pipes may have their fill of memory
                 fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
 

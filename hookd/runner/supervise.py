@@ -123,10 +123,10 @@ class Supervisor:
         run = self._plan.hook.run
         self.launcher = found
         self._remains = Remains(found, self._tools.journal, self._context)
-        if found.group is not None:
-            found.group.begin()
         fds: list[int] = []
         try:
+            if found.group is not None:
+                found.group.begin()
             fds.append(invocation.stdin(self._plan, self._start))
             fds += self._output.open(self._plan.account.uid)
             found.listener = self._report
@@ -328,7 +328,7 @@ class Supervisor:
     def give_up(self, error: Exception) -> None:
         """End the run for an error of hookd's own, which must leave neither it nor us waiting."""
         self._task = None
-        if self.course.first is not None:
+        if self.course.first is not None and self.launcher.listener == self._report:
             self._tools.pool.drop(self.launcher)  # which ends all that it has
         self._refuse(f"an error of hookd's own: {error!r}")
 

@@ -17,3 +17,4 @@ def scene(daemon: Daemon) -> Iterator[Scene]:
     scene = Scene(daemon)
     yield scene
     scene.clear()
+    scene.close()

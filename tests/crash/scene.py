@@ -46,6 +46,10 @@ class Scene:
             phases = '["start"]' if name in ("slow", "fails") else '["start", "end"]'
             daemon.hook(name, f'command = "{script}"\nphases = {phases}\n{options}')
 
+    def close(self) -> None:
+        """Let go of the control file."""
+        self._control.close()
+
     def start(self, *programs: str) -> None:
         """Start those of the two that do not run; do not wait for them."""
         runner = self.directory / "runner.sock"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -162,8 +163,9 @@ def _newer(box: Box, deb: Path) -> Path:
     """Return the same package with a later version."""
     build = f"dpkg-deb -R {deb.name} x && sed -i 's/^Version: .*/&+1/' x/DEBIAN/control"
     newer = deb.with_name("hookd_newer.deb")
-    command = f"cd $(mktemp -d) && cp {deb} . && {build} && dpkg-deb -b x {newer}"
-    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    command = f"cp {deb} . && {build} && dpkg-deb -b x {newer}"
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True, cwd=directory)
     return newer
 
 
