@@ -97,13 +97,22 @@ def hook_file(script: str, path: str) -> tuple[str, str | None]:
     Where it cannot (a Windows path, a relative one, an unknown variable) the command is a
     comment in the file, and a hook file without a key is a disabled hook.
     """
-    quoted = json.dumps(script, ensure_ascii=False).replace("\x7f", "\\u007f")
-    command = f"command = {quoted}"
+    command = f"command = {_quoted(script)}"
     problem = _problem(command, script, path)
     if problem is None:
         return _FILE.format(title=f"Syncrify's {PARAMETER}.", command=command), None
     title = f"Syncrify's {PARAMETER}, disabled until its command is one that this system can run."
     return _FILE.format(title=title, command=f"# {command}"), problem
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML basic string, in which whatever does not print is escaped.
+
+    TOML asks it of control characters only; but U+0085 or U+2028 in a comment ends the line for
+    some editors and languages, and what follows would be read as settings.
+    """
+    escaped = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
 
 
 def _problem(command: str, script: str, path: str) -> str | None:
