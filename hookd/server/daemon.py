@@ -44,13 +44,14 @@ from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import HookState, OpenRun
 from hookd.server.feed import Feed
 from hookd.server.jobs import Jobs
-from hookd.server.listener import Listener, Session
+from hookd.server.listener import Listener
 from hookd.server.manager import Health, Manager
 from hookd.server.matching import overlap_key_by_name
 from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
 from hookd.server.reports import Reports
 from hookd.server.runnerlink import RunnerLink
+from hookd.server.session import Session
 from hookd.server.store import Store
 from hookd.server.upkeep import Upkeep
 

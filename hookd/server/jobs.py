@@ -18,7 +18,6 @@ from hookd.server.admission import (
 from hookd.server.books import Books
 from hookd.server.core import Core, lose
 from hookd.server.entries import Booked, EndRequest, StartRequest
-from hookd.server.listener import Session
 from hookd.server.live import LiveEvent
 from hookd.server.protocol import (
     Call,
@@ -30,6 +29,7 @@ from hookd.server.protocol import (
     StartJob,
     StartJobReply,
 )
+from hookd.server.session import Session
 
 Reply = Callable[[list[HookRun]], Any]
 

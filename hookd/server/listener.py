@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The socket: connections in, calls out, answers back; and what bounds each of them.
+"""The socket: takes connections in, as many as there is room for, and closes them at the end.
 
-One call at a time a connection. Everything a peer can make grow has a limit here: its bytes, its
-unread answers, its patience with half a message, its number, and all of that together. Where there
-is no room it is made at the cost of who takes most. What calls mean is not known here.
+All of them together are bounded here, as each is in `hookd.server.session`: where there is no room
+it is made at the cost of who takes most.
 """
 
 from __future__ import annotations
@@ -12,280 +11,14 @@ import asyncio
 import errno
 import resource
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
 
-from hookd.errors import HookdError, PermissionDenied, ProtocolError
-from hookd.server.admission import TELLS, Peer
-from hookd.server.hangups import Hangups
-from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
-from hookd.server.room import Room
-from hookd.server.turns import Turns
+from hookd.server.admission import Peer
+from hookd.server.session import Handler, Knows, Report, Session, Shared
 from hookd.sockets import BACKLOG, credentials
 
-T = TypeVar("T")
-
-READ_AT_ONCE = 16 * 1024  # bytes of a connection, before others are read; asyncio takes 256 KiB
-READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
-WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before we wait for it
-UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
-FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
-STALLED_SEC = 30.0  # for a reader of answers to take something
-LARGE = 16 * 1024  # bytes of a call that waits for others as large: up to 10 ms and 3 MB each
 ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
 ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
-
-
-class HungUp(Exception):
-    """The peer closed the connection while its call was waiting."""
-
-
-Handler = Callable[["Session", Call], Awaitable[Any]]  # returns a reply or raises a HookdError
-Knows = Callable[[Peer], bool]  # whether a peer may call anything at all
-Report = Callable[[Peer, str], None]  # told when a peer is cut off, and why
-
-
-class Session(asyncio.BufferedProtocol):
-    """One connection, as handlers know it: who is there, and a way to answer more than once."""
-
-    def __init__(self, listener: Listener, peer: Peer) -> None:
-        self.peer = peer
-        self.uid = peer.uid
-        self._listener = listener
-        self._loop = asyncio.get_running_loop()
-        self._reader = CallReader()
-        self._wakeup: asyncio.Future[None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._stalled: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport
-        self.made = False  # whether it has its transport
-        self._eof = False
-        self._last = False
-        self._served = False
-        self._large = False  # whether it has the turn of the large calls
-        self._patient: asyncio.Task[Any] | None = None  # it waits, while the peer is there
-        self._impatient = False  # whether the peer is not
-        self._at_work = 0  # bytes of the call that is being answered
-        self.closed: asyncio.Future[None] = self._loop.create_future()
-        self.ties: set[int] = set()
-
-    # What handlers use.
-
-    def progress(self, parameters: Any) -> None:
-        """Send a reply that is not the last one to a call with `more`."""
-        self._send(encode_reply(parameters, continues=True))
-
-    async def drained(self) -> None:
-        """Wait until the peer has taken enough of what was sent. Raises HungUp."""
-        await self.patiently(self._writable.wait())
-
-    async def patiently(self, awaitable: Awaitable[T]) -> T:
-        """Wait as long as it takes, but not for a peer that is gone. Raises HungUp.
-
-        A hang-up cancels the task, and that is turned into HungUp here, as asyncio.timeout() does
-        it: a wait costs no task of its own.
-        """
-        self._let_others()
-        self._patient = task = asyncio.current_task()
-        assert task is not None
-        if self.closed.done():
-            self._loop.call_soon(self._lose_patience)
-        try:
-            return await awaitable
-        except asyncio.CancelledError:
-            if self._impatient and task.uncancel() == 0:
-                raise HungUp from None
-            raise
-        finally:
-            self._patient = None
-
-    def _lose_patience(self) -> None:
-        if self._patient is not None:
-            self._impatient = True
-            self._patient.cancel()
-
-    # The transport's events.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.made = True
-        transport.set_write_buffer_limits(high=WRITE_BUFFER)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """Return where bytes may be put until `buffer_updated`, which follows at once."""
-        return self._listener.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take bytes; stop taking them when enough wait already."""
-        self._reader.feed(self._listener.buffer[:nbytes])
-        if self.busy and self._reader.held > READ_AHEAD:
-            self._transport.pause_reading()
-            self._watch_hangup()
-        self._wake()
-        self._listener.room.took(nbytes)
-
-    def eof_received(self) -> bool:
-        """Note that no more calls come; answers still go out (`printf | socat` does this)."""
-        self._eof = True
-        self._watch_hangup()
-        self._wake()
-        return True
-
-    def pause_writing(self) -> None:
-        """Wait for a slow reader, but not for ever."""
-        self._writable.clear()
-        self._stalled = self._loop.call_later(
-            STALLED_SEC, self.cut, "it does not read its answers"
-        )
-
-    def resume_writing(self) -> None:
-        """Go on: the reader has caught up."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-        self._writable.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything that belongs to the connection."""
-        self._eof = True
-        if self._stalled is not None:
-            self._stalled.cancel()
-        self._writable.set()
-        if not self.closed.done():
-            self.closed.set_result(None)
-        self._lose_patience()
-        self._wake()
-        self._listener.lost(self, self._fileno())
-
-    # The calls, one after the other.
-
-    async def serve(self, handler: Handler, knows: Knows) -> None:
-        """Answer calls until no more come. What had arrived before a hang-up is still done.
-
-        Who may call nothing gets that for an answer, whatever it sends: nobody has looked at it.
-        """
-        room = self._listener.room
-        room.rest(self)
-        try:
-            while (message := await self._next()) is not None:
-                if not knows(self.peer):
-                    self._send(encode_error(PermissionDenied()))
-                    break
-                room.work(self)
-                self._at_work = len(message)
-                await self._listener.turns.take(self.uid)
-                await self._answer(message, handler)
-                message = b""  # up to a megabyte, for as long as nothing more comes
-                await self._writable.wait()
-                self._at_work = 0
-                self._served = True
-                if self._last:
-                    break
-                if not self.ties:
-                    room.rest(self)
-        except ProtocolError as e:
-            if knows(self.peer):
-                self.cut(str(e))
-            else:
-                self._send(encode_error(PermissionDenied()))
-        finally:
-            self._transport.close()
-
-    def finish(self) -> None:
-        """Close after the answer to the present call; at once when there is none.
-
-        A connection that has asked nothing yet was taken off the socket's queue, where it would
-        have waited for the next instance: it gets an answer, if it asks soon.
-        """
-        again, self._last = self._last, True
-        if not self.busy:
-            if self._served or again:
-                self._transport.close()
-            else:
-                self._loop.call_later(FIRST_CALL_SEC, self.finish)
-
-    def _let_others(self) -> None:
-        if self._large:
-            self._large = False
-            self._listener.large.release()
-
-    async def _answer(self, message: bytes, handler: Handler) -> None:
-        try:
-            if len(message) > LARGE:
-                self._large = await self.patiently(self._listener.large.acquire())
-            call = decode_call(message)
-            if call.method in TELLS and self.closed.done():
-                return  # nobody is there to be told
-            try:
-                answer = encode_reply(await handler(self, call))
-            except ProtocolError:
-                raise
-            except HookdError as e:
-                answer = encode_error(e)
-            if not call.oneway:
-                self._send(answer)
-        except HungUp:
-            return
-        finally:
-            self._let_others()
-
-    async def _next(self) -> bytes | None:
-        """Return the next message, None when no more come; half a message must end in time."""
-        deadline: asyncio.TimerHandle | None = None
-        try:
-            while (message := self._reader.next()) is None and not self._eof:
-                if deadline is None and self._reader.unfinished:
-                    deadline = self._loop.call_later(
-                        UNFINISHED_SEC, self.cut, f"half a message for {UNFINISHED_SEC:.0f} s"
-                    )
-                self._resume_reading()
-                self._wakeup = self._loop.create_future()
-                await self._wakeup
-            return message
-        finally:
-            if deadline is not None:
-                deadline.cancel()
-
-    def _resume_reading(self) -> None:
-        if not self._transport.is_reading() and not self._transport.is_closing():
-            self._listener.hangups.unwatch(self._fileno())
-            self._transport.resume_reading()
-
-    def _watch_hangup(self) -> None:
-        if not self._transport.is_closing():
-            self._listener.hangups.watch(self._fileno(), self._transport.abort)
-
-    def _send(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-            self._listener.room.took(len(data))
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
-
-    def cut(self, reason: str) -> None:
-        """Close at once, for a reason that is told to the journal."""
-        if not self._transport.is_closing():
-            self._listener.report(self.peer, reason)
-            self._transport.abort()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a call is being answered."""
-        return self._at_work > 0
-
-    @property
-    def held(self) -> int:
-        """Bytes that it makes us keep."""
-        if not self.made:
-            return 0
-        return self._reader.held + self._at_work + self._transport.get_write_buffer_size()
-
-    def _fileno(self) -> int:
-        return int(self._transport.get_extra_info("socket").fileno())
 
 
 class Listener:
@@ -294,15 +27,9 @@ class Listener:
     def __init__(
         self, handler: Handler, knows: Knows, report: Report, on_lost: Callable[[Session], None]
     ) -> None:
-        self.report = report
-        self.hangups = Hangups()
-        self.room = Room()
-        self.turns = Turns()
-        self.large = asyncio.Lock()
-        self.buffer = bytearray(READ_AT_ONCE)
+        self._shared = Shared(report, on_lost)
         self._handler = handler
         self._knows = knows
-        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[Session, asyncio.Task[None]] = {}
         self._socket: socket.socket | None = None
@@ -314,7 +41,7 @@ class Listener:
     def start(self, sock: socket.socket) -> None:
         """Begin to accept on a socket that is bound, and may listen already (systemd's)."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.room.fit(soft)
+        self._shared.room.fit(soft)
         sock.setblocking(False)
         sock.listen(BACKLOG)
         self._socket = sock
@@ -340,12 +67,7 @@ class Listener:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        self.hangups.close()
-
-    def lost(self, session: Session, fd: int) -> None:
-        """Note that a connection has ended."""
-        self.hangups.unwatch(fd)
-        self._on_lost(session)
+        self._shared.hangups.close()
 
     # Accepting. asyncio's own way takes in the whole backlog before anybody has a turn, and stops
     # for a second when there is no descriptor.
@@ -359,7 +81,7 @@ class Listener:
             except OSError as e:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)
                 self._rest(listening)
                 if e.errno == errno.EMFILE:
-                    self.room.make(None, "no descriptor is left for another connection")
+                    self._shared.room.make(None, "no descriptor is left for another connection")
                 return
             self._admit(sock)
 
@@ -373,12 +95,12 @@ class Listener:
     def _admit(self, sock: socket.socket) -> None:
         """Take in a connection if there is room."""
         peer = Peer(*credentials(sock))
-        if refusal := self.room.refusal(peer.uid):
+        if refusal := self._shared.room.refusal(peer.uid):
             sock.close()
-            self.report(peer, refusal)
+            self._shared.report(peer, refusal)
             return
-        session = Session(self, peer)
-        self.room.enter(session)
+        session = Session(self._shared, peer)
+        self._shared.room.enter(session)
         task = self._loop.create_task(self._serve(session, sock))
         self._sessions[session] = task
         task.add_done_callback(lambda done: self._served(session, done))
@@ -390,6 +112,6 @@ class Listener:
 
     def _served(self, session: Session, task: asyncio.Task[None]) -> None:
         del self._sessions[session]
-        self.room.leave(session)
+        self._shared.room.leave(session)
         if not task.cancelled() and task.exception() is not None:
-            self.report(session.peer, f"an error of hookd's own: {task.exception()!r}")
+            self._shared.report(session.peer, f"an error of hookd's own: {task.exception()!r}")

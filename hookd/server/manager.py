@@ -26,7 +26,6 @@ from hookd.server.admission import check_cancel, check_job_id, page
 from hookd.server.core import Core
 from hookd.server.feed import Feed
 from hookd.server.hookinfo import explanation, info, next_retries
-from hookd.server.listener import Session
 from hookd.server.metrics import Gauges, Metrics
 from hookd.server.protocol import (
     Call,
@@ -43,6 +42,7 @@ from hookd.server.protocol import (
     Subscribe,
     TestHook,
 )
+from hookd.server.session import Session
 from hookd.server.trial import test_hook
 
 HEARTBEAT_SEC = 15.0  # between two replies to a subscriber, news or not

@@ -11,10 +11,10 @@ from hookd.model import Event, HookRun, Outcome, Phase
 from hookd.server.admission import check_counts, start_event
 from hookd.server.core import Core
 from hookd.server.entries import NewRun, StartRequest
-from hookd.server.listener import Session
 from hookd.server.live import Follower, LiveEvent
 from hookd.server.matching import explain, overlap_key
 from hookd.server.protocol import Call, StartJob, TestHook
+from hookd.server.session import Session
 from hookd.template import environment
 
 

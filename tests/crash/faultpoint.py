@@ -30,7 +30,7 @@ SERVER_STEPS = {
     "decoded": ("hookd.server.daemon:Daemon._handle", "before"),
     "written": ("hookd.server.books:Books._event", "after"),
     "announced": ("hookd.server.core:Core._say", "after"),
-    "answered": ("hookd.server.listener:Session._send", "after"),
+    "answered": ("hookd.server.session:Session._send", "after"),
     "handed-at-once": ("hookd.server.starts:Starts.handed", "before"),
     "handed-over": ("hookd.server.starts:Starts._handed_over", "before"),
     "sent": ("hookd.server.runnerlink:RunnerLink._flush", "after"),

@@ -37,6 +37,7 @@ LAYERS = {
         "server.archive",
         "server.schema",
     ),
+    "connection": ("server.session",),
     "effects": ("server.listener", "server.store", "server.runnerlink"),
     "client": ("client",),
     # The one place that knows both processes: what `--check` looks with.
@@ -57,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sockets": {"trust"},
     "decisions": {"vocabulary", "decisions"},
     "books": {"vocabulary", "decisions", "books"},
-    "effects": {"vocabulary", "sockets", "decisions", "books"},  # not one another
+    "connection": {"vocabulary", "sockets", "decisions"},
+    "effects": {"vocabulary", "sockets", "decisions", "books", "connection"},  # not one another
     "client": {"vocabulary"},
     "audit": {"vocabulary", "files", "owner", "runner"},
     "owner": {
@@ -69,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sockets",
         "decisions",
         "books",
+        "connection",
         "effects",
         "owner",
         "audit",

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from hookd.server import listener
+from hookd.server import session
 from hookd.server.admission import Peer
-from hookd.server.listener import Listener, Session
+from hookd.server.listener import Listener
 from hookd.server.protocol import Call
+from hookd.server.session import Session
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
@@ -32,8 +33,8 @@ def serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Callable[[socket.socket], None]], list[str]]]:
     """Return what lets a client talk to a listener, and returns why that cut it off."""
-    monkeypatch.setattr(listener, "UNFINISHED_SEC", SHORTLY)
-    monkeypatch.setattr(listener, "STALLED_SEC", SHORTLY)
+    monkeypatch.setattr(session, "UNFINISHED_SEC", SHORTLY)
+    monkeypatch.setattr(session, "STALLED_SEC", SHORTLY)
 
     async def answer(session: Session, call: Call) -> Any:
         _asked.append(call.method)
