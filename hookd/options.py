@@ -36,10 +36,14 @@ def refuse(value: object, allowed: str) -> ValueError:
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A kind of value: what is allowed in words, and the function that parses it."""
+    """A kind of value: what is allowed in words, the function that parses it, and what it counts.
+
+    `unit`: "s" or "bytes" for the values that `parse` returns, "" for a kind that has none.
+    """
 
     allowed: str
     parse: Callable[[Any], Any]
+    unit: str = ""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -87,7 +91,7 @@ def time(least: float = 0.001, never: bool = False) -> Kind:
             raise refuse(value, allowed)
         return total
 
-    return Kind(allowed, parse)
+    return Kind(allowed, parse, "s")
 
 
 def size(least: int = 0) -> Kind:
@@ -107,7 +111,7 @@ def size(least: int = 0) -> Kind:
             raise refuse(value, allowed)
         return number
 
-    return Kind(allowed, parse)
+    return Kind(allowed, parse, "bytes")
 
 
 def whole(least: int, most: int) -> Kind:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
@@ -11,23 +13,7 @@ from hookd.cli.command import command
 from hookd.cli.draw import table
 from hookd.cli.words import size, span
 from hookd.model import Phase
-
-
-class Limits(msgspec.Struct):
-    """`type Limits` of io.hookd.Manager."""
-
-    timeout_usec: int
-    kill_grace_usec: int
-    cpu_time_usec: int | None
-    memory: int | None
-    processes: int | None
-    open_files: int | None
-    file_size: int | None
-    output: int
-    nice: int
-    io_class: str
-    cpu_affinity: list[int] | None
-    cpu_weight: int | None
+from hookd.options import LIMITS
 
 
 class Explanation(msgspec.Struct):
@@ -38,7 +24,7 @@ class Explanation(msgspec.Struct):
     matched: bool
     rule: str
     reason: str
-    limits: Limits
+    limits: dict[str, Any]  # `type Limits`: what a hook's file has, times in microseconds
 
 
 class _Reply(msgspec.Struct):
@@ -68,21 +54,22 @@ def _row(one: Explanation) -> list[object]:
     return [one.hook, one.phase.value, matched, one.rule, one.reason, _in_words(one.limits)]
 
 
-def _in_words(limits: Limits) -> str:
+def _in_words(limits: dict[str, Any]) -> str:
     """Return the limits there are as a hook's file names them: `timeout 10min, memory 512M`."""
-    parts: list[tuple[str, object]] = []
-    for name, value in msgspec.structs.asdict(limits).items():
+    parts: list[str] = []
+    for option in LIMITS:
+        name, unit = option.key, option.kind.unit
+        value = limits.get(f"{name}_usec" if unit == "s" else name)
         if value is None or (name, value) in _NONE:
             continue
-        if name.endswith("_usec"):
-            parts.append((name.removesuffix("_usec"), span(value)))
-        elif name in ("memory", "file_size", "output"):
-            parts.append((name, size(value)))
-        elif name == "cpu_affinity":
-            parts.append((name, " ".join(map(str, value))))
-        else:
-            parts.append((name, value))
-    return ", ".join(f"{name} {value}" for name, value in parts)
+        if unit == "s":
+            value = span(value)
+        elif unit == "bytes":
+            value = size(value)
+        elif isinstance(value, list):
+            value = " ".join(map(str, value))
+        parts.append(f"{name} {value}")
+    return ", ".join(parts)
 
 
 _NONE = (("nice", 0), ("io_class", "none"))

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
-from hookd.config import Hook
-from hookd.config import Limits as Configured
+from hookd.config import Hook, Limits
 from hookd.model import Event, HookRun, Phase
+from hookd.options import LIMITS
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.matching import explain
 
@@ -34,23 +35,6 @@ class HookInfo(msgspec.Struct, kw_only=True):
     last: HookRun | None
 
 
-class Limits(msgspec.Struct, kw_only=True):
-    """The limits that a hook's runs have, defaults filled in: `type Limits`. None: no limit."""
-
-    timeout_usec: int
-    kill_grace_usec: int
-    cpu_time_usec: int | None
-    memory: int | None
-    processes: int | None
-    open_files: int | None
-    file_size: int | None
-    output: int
-    nice: int
-    io_class: str
-    cpu_affinity: list[int] | None
-    cpu_weight: int | None
-
-
 class Explanation(msgspec.Struct, kw_only=True):
     """One verdict of Explain."""
 
@@ -59,7 +43,7 @@ class Explanation(msgspec.Struct, kw_only=True):
     matched: bool
     rule: str
     reason: str
-    limits: Limits
+    limits: dict[str, Any]
 
 
 def explanation(hook: Hook, event: Event) -> Explanation:
@@ -109,22 +93,16 @@ def next_retries(dispatcher: Dispatcher, now_usec: int) -> dict[str, int]:
     return found
 
 
-def _limits(limits: Configured) -> Limits:
-    affinity = limits.cpu_affinity
-    return Limits(
-        timeout_usec=_usec(limits.timeout),
-        kill_grace_usec=_usec(limits.kill_grace),
-        cpu_time_usec=None if limits.cpu_time is None else _usec(limits.cpu_time),
-        memory=limits.memory,
-        processes=limits.processes,
-        open_files=limits.open_files,
-        file_size=limits.file_size,
-        output=limits.output,
-        nice=limits.nice,
-        io_class=limits.io_class,
-        cpu_affinity=None if affinity is None else list(affinity),
-        cpu_weight=limits.cpu_weight,
-    )
+def _limits(limits: Limits) -> dict[str, Any]:
+    """Return `type Limits` of the interface: named as in a hook's file, times in microseconds."""
+    found: dict[str, Any] = {}
+    for option in LIMITS:
+        value = getattr(limits, option.key)
+        if option.kind.unit == "s":
+            found[f"{option.key}_usec"] = None if value is None else _usec(value)
+        else:
+            found[option.key] = value
+    return found
 
 
 def _usec(seconds: float) -> int:
