@@ -60,20 +60,19 @@ class Dispatcher:
 
     def adopt(self, booked: Booked) -> LiveEvent | None:
         """Take over the runs of an event that has just been written; None if it has none."""
+        event = booked.event
         if booked.duplicate:
-            return self.roster.event(booked.job, booked.event.phase)
-        ends = booked.event.phase is Phase.END and not booked.replay
+            return self.roster.event(booked.job, event.phase)
+        ends = event.phase is Phase.END and not booked.replay
         drops = self.schedule.job_ended(booked.job) if ends else []
         tickets = [
-            self.roster.admit(run, booked.job, booked.event.job_id, key, booked.replay)
+            self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
             for run, key in booked.runs
         ]
-        for ticket in tickets:
-            ticket.test = booked.event.test
         if tickets or drops:
             self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
         self.starts.handed(booked)
-        return self.roster.event(booked.job, booked.event.phase)
+        return self.roster.event(booked.job, event.phase)
 
     def cancel(self, runs: Iterable[int], reason: str) -> list[int]:
         """End these runs, waiting or running; return those that had not ended."""
@@ -119,7 +118,9 @@ class Dispatcher:
 
     def _restored(self, found: OpenRun) -> Ticket:
         """Take in one run from the books, and the runner that has it."""
-        ticket = self.roster.admit(found.run, found.job, found.job_id, found.key, found.replay)
+        ticket = self.roster.admit(
+            found.run, found.job, found.job_id, found.key, found.replay, found.test
+        )
         if found.stored is Stored.HANDED:
             self.roster[ticket.run_id].runner = found.runner
             self.schedule.adopt(ticket)
@@ -251,7 +252,7 @@ class Dispatcher:
             return None
         ticket = live.ticket
         retry = self.roster.admit(
-            run, ticket.job, live.event.job_id, ticket.key, replay=not ticket.gate
+            run, ticket.job, live.event.job_id, ticket.key, replay=not ticket.gate, test=False
         )
         self._set_due(retry, due_usec)
         return retry

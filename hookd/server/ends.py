@@ -55,9 +55,10 @@ class Ends:
         """Decide what the end of a run means: for the run's hook, and for its job."""
         live.ending = True
         hook = self._config.hooks.get(live.run.hook)
-        self._quarantine.count(live.run.hook, receipt.result)
-        # A test is for somebody to see, who would wait for the last attempt.
-        again = not live.ticket.test and next_attempt(hook, live.run.attempt, receipt.result)
+        again = False
+        if not live.ticket.test:  # that is for somebody to see, and decides nothing
+            self._quarantine.count(live.run.hook, receipt.result)
+            again = next_attempt(hook, live.run.attempt, receipt.result)
         due = None
         if again and hook is not None:
             wait = 0.0

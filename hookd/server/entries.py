@@ -113,6 +113,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool
     obsolete: bool
     replay: bool
+    test: bool
     stored: Stored
     runner: str | None
     due_usec: int | None

@@ -184,7 +184,9 @@ class Roster:
         """Return an event of a job, None where all its runs have ended."""
         return self._events.get((job, phase))
 
-    def admit(self, run: HookRun, job: int, job_id: int, key: str, replay: bool) -> Ticket:
+    def admit(
+        self, run: HookRun, job: int, job_id: int, key: str, replay: bool, test: bool
+    ) -> Ticket:
         """Take in a run. A replay decides nothing: its job is long decided."""
         order, gate = hook_ticket(self._config.hooks.get(run.hook))
         ticket = Ticket(
@@ -196,6 +198,7 @@ class Roster:
             order=order,
             gate=gate and run.phase is Phase.START and not replay,
             key=key,
+            test=test,
         )
         event = self._events.get((job, run.phase))
         if event is None:

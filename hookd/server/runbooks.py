@@ -155,6 +155,7 @@ class RunBooks:
                 refused=not job.allowed and phase == Phase.START and not replay,
                 obsolete=job.state == JobState.ENDED and phase == Phase.START and not replay,
                 replay=bool(replay),
+                test=job.test,
                 stored=Stored(state),
                 runner=runner,
                 due_usec=due_usec,

@@ -67,6 +67,14 @@ def test_a_parked_hook_can_be_tried(daemon: Daemon) -> None:
     assert "1 parked" in hookctl(*at, "status").stdout
 
 
+def test_a_test_that_fails_parks_nothing(daemon: Daemon) -> None:
+    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nquarantine_after = 1\n')
+    daemon.start()
+    at = ("--socket", daemon.socket)
+    assert hookctl(*at, "test", "fails").returncode == 1
+    assert " 0 parked" in hookctl(*at, "status").stdout
+
+
 def test_a_test_is_not_tried_again(daemon: Daemon) -> None:
     daemon.hook("fails", 'command = "/bin/false"\n[retry]\nattempts = 3\nbackoff = "5min"\n')
     daemon.start()

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from hookd.records import HOOK_PARKED, HOOK_RESUMED
-from tests.durability.hooks import ended, noted, noting
+from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
@@ -107,6 +107,26 @@ def test_a_hook_that_fails_in_a_row_is_parked_until_resumed(
         ]  # fmt: skip
     assert len(records.find(MESSAGE_ID=HOOK_PARKED.message_id)) == 2
     assert len(records.find(MESSAGE_ID=HOOK_RESUMED.message_id)) == 1
+
+
+def test_a_test_of_a_parked_hook_runs_after_a_restart_too(daemon: Daemon) -> None:
+    options = START + "[retry]\nquarantine_after = 1\n"
+    noting(daemon, "parked", options + '[match]\nprofile = ["Mail"]\n', "exit 1")
+    waiting(daemon, "slow", START + '[match]\nprofile = ["Slow"]\n')
+    (daemon.directory / "hookd.toml").write_text("[daemon]\nmax_running = 1\n")
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.start(wait=True, profile="Mail")
+        wire.start(profile="Slow")
+        running(daemon, 2)
+        asked = {"hook": "parked", "profile": "Mail", "client_ip": "::1", "phase": "start"}
+        wire.send("io.hookd.Manager.TestHook", asked, oneway=True)
+        eventually(lambda: wire.status()["waiting"] == 1)
+    daemon.kill()
+    let_go(daemon, "slow")
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        assert [run["result"] for run in ended(wire, 3, runs=1)] == ["failed"]
 
 
 def test_a_reload_of_its_file_frees_a_hook_and_one_of_another_does_not(daemon: Daemon) -> None:
