@@ -39,10 +39,11 @@ from hookd.records import (
 from hookd.server import protocol
 from hookd.server.access import gatekeeper, principals
 from hookd.server.books import Books
-from hookd.server.core import Core, clocks
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import HookState, OpenRun
+from hookd.server.facilities import Facilities, clocks
 from hookd.server.feed import Feed
+from hookd.server.intake import Intake
 from hookd.server.jobs import Jobs
 from hookd.server.listener import Listener
 from hookd.server.manager import Health, Manager
@@ -89,15 +90,17 @@ class Daemon:
             self._on_storage,
         )
         self._link = RunnerLink(self._on_messages, self._on_runner_lost)
-        dispatcher = Dispatcher(loaded.config, self._store, self._link, self._journal, now)
-        self._core = Core(loaded.config, self._store, dispatcher, self._journal, now)
-        self._upkeep = Upkeep(self._core)
-        self._core.job_started = self._upkeep.job_started
+        config, store, journal = loaded.config, self._store, self._journal
+        self._dispatcher = Dispatcher(config, store, self._link, journal, now)
+        self._facilities = Facilities(config, store, self._dispatcher, journal, now)
+        self._intake = Intake(self._facilities)
+        self._upkeep = Upkeep(self._facilities, self._intake)
+        self._intake.job_started = self._upkeep.job_started
         self._store.opened = self._read_books
         self._feed = Feed(self._started_usec)
         self._metrics = Metrics()
-        self._core.observe = self._observe_job
-        dispatcher.roster.observe = self._observe_run
+        self._intake.observe = self._observe_job
+        self._dispatcher.roster.observe = self._observe_run
         self._reports = Reports(self._journal)
         self._listener = Listener(
             self._handle,
@@ -115,8 +118,10 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
-        jobs = Jobs(self._core, self._upkeep.tie_broken)
-        manager = Manager(self._core, self._health, self.reload, self._feed, self._metrics)
+        jobs = Jobs(self._facilities, self._intake, self._upkeep.tie_broken)
+        manager = Manager(
+            self._facilities, self._intake, self._health, self.reload, self._feed, self._metrics
+        )
         return {
             protocol.StartJob: jobs.start_job,
             protocol.EndJob: jobs.end_job,
@@ -153,20 +158,20 @@ class Daemon:
         self._listener.start(sock)
         for note in self._notes:
             self._journal.send(CONFIG_NOTE, detail=note)
-        detail = f"hookd {__version__} is ready: {len(self._core.config.hooks)} hooks"
+        detail = f"hookd {__version__} is ready: {len(self._facilities.config.hooks)} hooks"
         self._journal.send(SERVER_STARTED, detail=detail)
         self._notifier.ready()
 
     async def stop(self) -> None:
         """Take no more, answer what was asked, let running hooks end where they are ours."""
         self._listener.stop_accepting()
-        self._core.dispatcher.abandon()
+        self._dispatcher.abandon()
         self._notifier.stopping()
         self._feed.close()
         await self._upkeep.close()
         await self._listener.close(ANSWERS_SEC)
         await self._try_storage()  # what was on its way has been handed over by then
-        await self._link.close(self._core.config.daemon.drain)
+        await self._link.close(self._facilities.config.daemon.drain)
         await self._store.close()
         self._notifier.close()
         self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
@@ -174,13 +179,13 @@ class Daemon:
 
     def _read_books(self, books: Books) -> Callable[[], None]:
         """Read, in the writer's thread, what there is to take over; return how."""
-        runs = books.runs.open_runs(partial(overlap_key_by_name, self._core.config))
+        runs = books.runs.open_runs(partial(overlap_key_by_name, self._facilities.config))
         states, tied = books.runs.hook_states(), books.tied()
         return lambda: self._take_over(runs, states, set(tied))
 
     def _take_over(self, runs: list[OpenRun], states: list[HookState], tied: set[int]) -> None:
         """Take over what the books have; meet the runner only then, to settle them with it."""
-        self._core.dispatcher.restore(runs, states)
+        self._dispatcher.restore(runs, states)
         if self._restored:
             return
         self._restored = True
@@ -202,7 +207,7 @@ class Daemon:
         if fault is None:
             if self._problems.pop("storage", None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
-                self._core.dispatcher.starts.kick()
+                self._dispatcher.starts.kick()
         else:
             self._problems["storage"] = f"storage failed: {fault}"
             self._journal.send(STORAGE_FAILED, detail=fault)
@@ -227,7 +232,7 @@ class Daemon:
         return await self._handlers[type(asked)](session, call, asked)
 
     def _on_session_lost(self, session: Session) -> None:
-        if session.ties and not self._core.dispatcher.starts.stopping:
+        if session.ties and not self._dispatcher.starts.stopping:
             self._upkeep.tie_broken(session.ties)
 
     # The runner.
@@ -238,7 +243,7 @@ class Daemon:
                 self._on_welcome(message)
             elif isinstance(message, RunnerLoaded):
                 self._on_runner_loaded(message)
-        self._core.dispatcher.messages(messages)
+        self._dispatcher.messages(messages)
         self._notifier.changed()
 
     def _on_welcome(self, welcome: Welcome) -> None:
@@ -248,9 +253,9 @@ class Daemon:
         self._runner_notes = welcome.notes
         self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
         self._problems.pop("runner", None)
-        self._core.dispatcher.welcome(welcome)
+        self._dispatcher.welcome(welcome)
         self._check_runner(welcome.digest, welcome.errors)
-        if welcome.digest != self._core.config.digest:
+        if welcome.digest != self._facilities.config.digest:
             self._link.send(Reload())
 
     def _on_runner_loaded(self, loaded: RunnerLoaded) -> None:
@@ -262,23 +267,20 @@ class Daemon:
 
     def _check_runner(self, digest: str, errors: Sequence[str]) -> None:
         """Start hooks only while both processes have read the same configuration."""
-        same = digest == self._core.config.digest
-        self._core.dispatcher.starts.ready = same
+        same = digest == self._facilities.config.digest
+        self._dispatcher.starts.ready = same
         if same:
             self._problems.pop("config", None)
-            self._core.dispatcher.starts.kick()
+            self._dispatcher.starts.kick()
         else:
             why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
             self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
         self._notifier.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
-        if (
-            self._core.dispatcher.starts.instance is not None
-            and not self._core.dispatcher.starts.stopping
-        ):
+        if self._dispatcher.starts.instance is not None and not self._dispatcher.starts.stopping:
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
-        self._core.dispatcher.disconnected()
+        self._dispatcher.disconnected()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
         if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
             self._loaded_by_runner.cancel()
@@ -306,7 +308,7 @@ class Daemon:
         for _ in range(RELOAD_TRIES):
             loaded = await asyncio.to_thread(confdir.load, self._setup.config)
             principals(loaded.config.access)
-            if self._core.dispatcher.starts.instance is None:
+            if self._dispatcher.starts.instance is None:
                 return loaded
             self._loaded_by_runner = asyncio.get_running_loop().create_future()
             self._link.send(Reload())
@@ -327,10 +329,10 @@ class Daemon:
         self._notes = list(loaded.notes)
         self._gatekeeper = gatekeeper(config.access)
         self._store.per_boot_ids = config.daemon.job_ids == "per-boot"
-        self._core.config = config
-        self._core.dispatcher.configure(config)
+        self._facilities.config = config
+        self._dispatcher.configure(config)
         self._upkeep.configure()
-        if self._core.dispatcher.starts.instance is not None:
+        if self._dispatcher.starts.instance is not None:
             self._check_runner(config.digest, [])
         self._journal.send(
             CONFIG_LOADED, detail=f"configuration loaded: {len(config.hooks)} hooks"
@@ -354,15 +356,15 @@ class Daemon:
         )
 
     def _status(self) -> str:
-        if self._core.dispatcher.starts.stopping:
+        if self._dispatcher.starts.stopping:
             return "finishing: what was accepted is safe"
         if self._problems:
             return "; ".join(self._problems.values())
-        if self._core.dispatcher.starts.instance is None:
+        if self._dispatcher.starts.instance is None:
             return "waiting for the runner"
-        schedule = self._core.dispatcher.schedule
+        schedule = self._dispatcher.schedule
         return (
-            f"{len(self._core.config.hooks)} hooks; {schedule.running} running, "
+            f"{len(self._facilities.config.hooks)} hooks; {schedule.running} running, "
             f"{schedule.waiting} waiting"
         )
 

@@ -16,8 +16,9 @@ from hookd.server.admission import (
     start_event,
 )
 from hookd.server.books import Books
-from hookd.server.core import Core, lose
 from hookd.server.entries import Booked, EndRequest, StartRequest
+from hookd.server.facilities import Facilities
+from hookd.server.intake import Intake, lose
 from hookd.server.live import LiveEvent
 from hookd.server.protocol import (
     Call,
@@ -37,22 +38,28 @@ Reply = Callable[[list[HookRun]], Any]
 class Jobs:
     """The methods of the interface, each a coroutine from parameters to a reply."""
 
-    def __init__(self, core: Core, tie_broken: Callable[[set[int]], None]) -> None:
-        self._core = core
+    def __init__(
+        self,
+        facilities: Facilities,
+        intake: Intake,
+        tie_broken: Callable[[set[int]], None],
+    ) -> None:
+        self._facilities = facilities
+        self._intake = intake
         self._tie_broken = tie_broken
 
     async def start_job(self, session: Session, call: Call, asked: StartJob) -> Any:
         """Begin a job: on disk, then past its gates, then, if asked, to the end of its hooks."""
-        core = self._core
+        facilities, intake = self._facilities, self._intake
         request = StartRequest(
             event=start_event(asked),
             request_id=asked.request_id,
             tie=bool(asked.tie),
             uid=session.peer.uid,
         )
-        plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
-        slots = core.dispatcher.starts.slots
-        booked, live = await core.book(
+        plan, now, room = intake.plan(), facilities.now(), facilities.config.daemon.max_queue
+        slots = facilities.dispatcher.starts.slots
+        booked, live = await intake.book(
             lambda books: books.start_job(request, plan, room, now, slots)
         )
         if asked.tie:
@@ -72,7 +79,7 @@ class Jobs:
 
     async def end_job(self, session: Session, call: Call, asked: EndJob) -> Any:
         """End a job: on disk, then, if asked, to the end of its hooks."""
-        core = self._core
+        facilities, intake = self._facilities, self._intake
         if asked.wait or call.more:
             await self._refuse_own_job(session, asked)
         request = EndRequest(
@@ -85,9 +92,9 @@ class Jobs:
             message=asked.message,
             request_id=asked.request_id,
         )
-        plan, now, room = core.plan(), core.now(), core.config.daemon.max_queue
-        slots = core.dispatcher.starts.slots
-        booked, live = await core.book(
+        plan, now, room = intake.plan(), facilities.now(), facilities.config.daemon.max_queue
+        slots = facilities.dispatcher.starts.slots
+        booked, live = await intake.book(
             lambda books: books.end_job(request, plan, room, now, slots)
         )
         session.ties.discard(booked.job)
@@ -100,8 +107,8 @@ class Jobs:
     async def get_job(self, _session: Session, _call: Call, asked: GetJob) -> GetJobReply:
         """Return all that is known of a job."""
         check_job_id(asked.job_id)
-        job = await self._core.look_up(lambda db: archive.job(db, asked.job_id))
-        self._core.dispatcher.roster.bring_up_to_date([job])
+        job = await self._facilities.look_up(lambda db: archive.job(db, asked.job_id))
+        self._facilities.dispatcher.roster.bring_up_to_date([job])
         return GetJobReply(job=job)
 
     async def server_started(
@@ -109,23 +116,23 @@ class Jobs:
     ) -> dict[str, list[int]]:
         """End, as lost, the open jobs of a backup server's earlier instances."""
         check_instance(asked.instance)
-        core, uid = self._core, session.peer.uid
-        plan, now = core.plan(), core.now()
+        intake, uid = self._intake, session.peer.uid
+        plan, now = intake.plan(), self._facilities.now()
 
         def act(books: Books) -> list[Booked]:
             keys = books.server_started(uid, asked.instance)
             return lose(books, keys, "the backup server has started anew", plan, now)
 
-        lost = await core.book_all(act)
+        lost = await intake.book_all(act)
         return {"lost_jobs": [booked.event.job_id for booked, _ in lost]}
 
     async def _refuse_own_job(self, session: Session, asked: EndJob) -> None:
         """Raise WouldDeadlock where a hook would wait for the job that waits for the hook."""
-        own = await self._core.dispatcher.whose.run_of(session.peer.pid)
+        own = await self._facilities.dispatcher.whose.run_of(session.peer.pid)
         if own is None:
             return
         job_id = own.event.job_id
-        job = await self._core.store.read(lambda db: archive.job(db, job_id))
+        job = await self._facilities.store.read(lambda db: archive.job(db, job_id))
         if job_id == asked.job_id or (asked.server_job_id or "") == job.server_job_id:
             raise WouldDeadlock(job_id, own.run.run_id)
 

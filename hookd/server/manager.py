@@ -23,9 +23,10 @@ from hookd.errors import (
 from hookd.model import Event, Job, Phase
 from hookd.server import archive
 from hookd.server.admission import check_cancel, check_job_id, page
-from hookd.server.core import Core
+from hookd.server.facilities import Facilities
 from hookd.server.feed import Feed
 from hookd.server.hookinfo import explanation, info, next_retries
+from hookd.server.intake import Intake
 from hookd.server.metrics import Gauges, Metrics
 from hookd.server.protocol import (
     Call,
@@ -85,13 +86,15 @@ class Manager:
 
     def __init__(
         self,
-        core: Core,
+        facilities: Facilities,
+        intake: Intake,
         health: Callable[[], Health],
         reload: Callable[[], Awaitable[list[str]]],
         feed: Feed,
         metrics: Metrics,
     ) -> None:
-        self._core = core
+        self._facilities = facilities
+        self._intake = intake
         self._health = health
         self._reload = reload
         self._feed = feed
@@ -100,8 +103,8 @@ class Manager:
 
     async def get_status(self, _session: Session, _call: Call, _asked: GetStatus) -> Any:
         """Say in one struct whether all is well."""
-        health, core = self._health(), self._core
-        schedule, daemon = core.dispatcher.schedule, core.config.daemon
+        health, facilities = self._health(), self._facilities
+        schedule, daemon = facilities.dispatcher.schedule, facilities.config.daemon
         problems = list(health.problems.values())
         status = Status(
             version=__version__,
@@ -116,11 +119,11 @@ class Manager:
             max_queue=daemon.max_queue,
             open_jobs=await self._open_jobs(health),
             connections=health.connections,
-            hooks=len(core.config.hooks),
+            hooks=len(facilities.config.hooks),
             parked_hooks=sorted(schedule.parked),
-            runner_connected=core.dispatcher.starts.instance is not None,
-            runner_instance=core.dispatcher.starts.instance,
-            config_digest=core.config.digest,
+            runner_connected=facilities.dispatcher.starts.instance is not None,
+            runner_instance=facilities.dispatcher.starts.instance,
+            config_digest=facilities.config.digest,
         )
         return {"status": status}
 
@@ -131,20 +134,20 @@ class Manager:
         found = archive.Page(jobs, 0, before, False)
         while True:
             more = partial(archive.page, call=asked, before=found.cursor, size=found.size)
-            found = await self._core.look_up(partial(more, limit=limit - len(jobs)))
+            found = await self._facilities.look_up(partial(more, limit=limit - len(jobs)))
             jobs += found.jobs
             if found.full or found.cursor is None or len(jobs) == limit:
                 break
-        self._core.dispatcher.roster.bring_up_to_date(jobs)
+        self._facilities.dispatcher.roster.bring_up_to_date(jobs)
         return ListJobsReply(jobs=jobs, cursor=None if found.cursor is None else str(found.cursor))
 
     async def list_hooks(self, _session: Session, _call: Call, _asked: ListHooks) -> Any:
         """Return every hook with its state and its last run."""
-        hooks = list(self._core.config.hooks.values())
+        hooks = list(self._facilities.config.hooks.values())
         names = [hook.name for hook in hooks]
-        last = await self._core.look_up(lambda db: archive.last_runs(db, names))
-        dispatcher = self._core.dispatcher
-        retries = next_retries(dispatcher, self._core.now().usec)
+        last = await self._facilities.look_up(lambda db: archive.last_runs(db, names))
+        dispatcher = self._facilities.dispatcher
+        retries = next_retries(dispatcher, self._facilities.now().usec)
         return {
             "hooks": [
                 info(dispatcher, hook, last.get(hook.name), retries.get(hook.name))
@@ -155,20 +158,20 @@ class Manager:
     async def explain(self, _session: Session, _call: Call, asked: Explain) -> Any:
         """Say of each hook and each event of a job whether it matched, and why."""
         check_job_id(asked.job_id)
-        job = await self._core.look_up(lambda db: archive.job(db, asked.job_id))
-        hooks = self._core.config.hooks.values()
+        job = await self._facilities.look_up(lambda db: archive.job(db, asked.job_id))
+        hooks = self._facilities.config.hooks.values()
         found = [explanation(hook, event) for hook in hooks for event in _events(job)]
         return {"hooks": found}
 
     async def reload(self, _session: Session, _call: Call, _asked: Reload) -> Any:
         """Read the configuration anew, all or nothing."""
         notes = await self._reload()
-        return {"hooks": len(self._core.config.hooks), "notes": notes}
+        return {"hooks": len(self._facilities.config.hooks), "notes": notes}
 
     async def cancel(self, session: Session, _call: Call, asked: Cancel) -> Any:
         """End the runs of a job, or one run."""
         check_cancel(asked)
-        dispatcher = self._core.dispatcher
+        dispatcher = self._facilities.dispatcher
         reason = f"cancelled by uid {session.peer.uid}"
         if asked.run_id is not None:
             cancelled = dispatcher.cancel([asked.run_id], reason)
@@ -177,15 +180,15 @@ class Manager:
             return {"runs": cancelled}
         job_id = asked.job_id
         assert job_id is not None  # exactly one of the two is given
-        job = await self._core.look_up(lambda db: archive.job(db, job_id))
+        job = await self._facilities.look_up(lambda db: archive.job(db, job_id))
         return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
 
     async def resume(self, session: Session, _call: Call, asked: Resume) -> Any:
         """Free a parked hook."""
-        if asked.hook not in self._core.config.hooks:
+        if asked.hook not in self._facilities.config.hooks:
             raise NoSuchHook(asked.hook)
-        if asked.hook in self._core.dispatcher.schedule.parked:
-            self._core.dispatcher.resume(asked.hook, f"resumed by uid {session.peer.uid}")
+        if asked.hook in self._facilities.dispatcher.schedule.parked:
+            self._facilities.dispatcher.resume(asked.hook, f"resumed by uid {session.peer.uid}")
         return {}
 
     async def subscribe(self, session: Session, call: Call, asked: Subscribe) -> Any:
@@ -219,19 +222,19 @@ class Manager:
 
     async def test_hook(self, session: Session, call: Call, asked: TestHook) -> Any:
         """Run or explain one hook, for an operator to see."""
-        return await test_hook(self._core, session, call, asked)
+        return await test_hook(self._facilities, self._intake, session, call, asked)
 
     async def replay(self, _session: Session, _call: Call, asked: Replay) -> Any:
         """Run the hooks of a job's events once more."""
         check_job_id(asked.job_id)
-        core = self._core
-        plan, room = core.plan(), core.config.daemon.max_queue
-        booked = await core.book_all(lambda books: books.replay(asked.job_id, plan, room))
+        intake = self._intake
+        plan, room = intake.plan(), self._facilities.config.daemon.max_queue
+        booked = await intake.book_all(lambda books: books.replay(asked.job_id, plan, room))
         return {"hooks": [run for event, _ in booked for run, _ in event.runs]}
 
     async def get_metrics(self, _session: Session, _call: Call, _asked: GetMetrics) -> Any:
         """Return all figures for a monitoring system."""
-        health, schedule = self._health(), self._core.dispatcher.schedule
+        health, schedule = self._health(), self._facilities.dispatcher.schedule
         gauges = Gauges(
             running=schedule.running,
             waiting=schedule.waiting,
@@ -246,7 +249,7 @@ class Manager:
         """Return how many jobs are open, -1 while the disk does not say."""
         if "storage" in health.problems:
             return -1
-        return await self._core.store.read(archive.open_jobs)
+        return await self._facilities.store.read(archive.open_jobs)
 
 
 def _events(job: Job) -> list[Event]:

@@ -9,8 +9,9 @@ from hookd.config import Hook
 from hookd.errors import NoSuchHook, RunnerUnavailable
 from hookd.model import Event, HookRun, Outcome, Phase
 from hookd.server.admission import check_counts, start_event
-from hookd.server.core import Core
 from hookd.server.entries import NewRun, StartRequest
+from hookd.server.facilities import Facilities
+from hookd.server.intake import Intake
 from hookd.server.live import Follower, LiveEvent
 from hookd.server.matching import explain, overlap_key
 from hookd.server.protocol import Call, StartJob, TestHook
@@ -45,22 +46,24 @@ class Trial(msgspec.Struct, kw_only=True):
     plan: TestPlan | None = None
 
 
-async def test_hook(core: Core, session: Session, call: Call, asked: TestHook) -> Trial:
+async def test_hook(
+    facilities: Facilities, intake: Intake, session: Session, call: Call, asked: TestHook
+) -> Trial:
     """Run one hook as if for a job, and tell of it until it has ended.
 
     Raises NoSuchHook, InvalidParameter, RequestIdConflict, RunnerUnavailable or StorageFailure.
     """
-    hook = core.config.hooks.get(asked.hook)
+    hook = facilities.config.hooks.get(asked.hook)
     if hook is None:
         raise NoSuchHook(asked.hook)
     event = _event(asked)
     if asked.dry_run:
         return Trial(plan=plan(hook, event))
-    if core.dispatcher.starts.instance is None:
+    if facilities.dispatcher.starts.instance is None:
         raise RunnerUnavailable("the runner is not connected")
-    run, now = NewRun(hook.name, overlap_key(hook, event)), core.now()
+    run, now = NewRun(hook.name, overlap_key(hook, event)), facilities.now()
     start = StartRequest(event=event, request_id=asked.request_id, tie=False, uid=session.peer.uid)
-    booked, live = await core.book(lambda books: books.test(start, run, now))
+    booked, live = await intake.book(lambda books: books.test(start, run, now))
     if live is None or call.oneway:
         return Trial(run=booked.runs[0][0])
     follower = live.follow(changes=True, output=True)

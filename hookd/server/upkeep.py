@@ -8,8 +8,9 @@ import math
 
 from hookd.errors import HookdError
 from hookd.server.books import Books
-from hookd.server.core import Core, lose
 from hookd.server.entries import Booked, Now
+from hookd.server.facilities import Facilities
+from hookd.server.intake import Intake, lose
 
 LOOK_EVERY_SEC = 60.0  # at most, between two looks: timers sleep with the machine, jobs age
 LOSE_STEP = 100  # jobs lost in one transaction
@@ -21,12 +22,13 @@ AGAIN_SEC = 1.0  # after a fault of the disk
 class Upkeep:
     """The timers of a server."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, facilities: Facilities, intake: Intake) -> None:
+        self._facilities = facilities
+        self._intake = intake
         self._loop = asyncio.get_running_loop()
         self._lost_timer: asyncio.TimerHandle | None = None
         self._pruner: asyncio.Task[None] | None = None
-        self._began = core.now()
+        self._began = facilities.now()
 
     def start(self) -> None:
         """Begin: jobs whose time is over are lost at once, and history is pruned."""
@@ -53,7 +55,7 @@ class Upkeep:
 
     def job_started(self) -> None:
         """See to it that the open jobs are looked at when the first of them is due."""
-        if self._lost_timer is None and self._core.config.daemon.lost_after is not None:
+        if self._lost_timer is None and self._facilities.config.daemon.lost_after is not None:
             self._look_again(0.0)
 
     def _look_again(self, seconds: float) -> None:
@@ -61,11 +63,10 @@ class Upkeep:
 
     def _look(self) -> None:
         self._lost_timer = None
-        core = self._core
-        after = core.config.daemon.lost_after
+        after = self._facilities.config.daemon.lost_after
         if after is None:
             return
-        plan, now = core.plan(), core.now()
+        plan, now = self._intake.plan(), self._facilities.now()
         age = math.ceil(after * 1e6)
         why = "no end came within daemon.lost_after"
 
@@ -73,7 +74,7 @@ class Upkeep:
             keys, left = books.overdue(age, now, LOSE_STEP)
             return lose(books, keys, why, plan, now), left
 
-        core.store.submit(act, self._looked)
+        self._facilities.store.submit(act, self._looked)
 
     def _looked(self, outcome: tuple[list[Booked], int | None] | HookdError) -> None:
         if isinstance(outcome, HookdError):
@@ -81,7 +82,7 @@ class Upkeep:
             return
         lost, left = outcome
         for booked in lost:
-            self._core.booked(booked)
+            self._intake.booked(booked)
         if left is not None and self._lost_timer is None:
             self._look_again(min(left / 1e6, LOOK_EVERY_SEC))
 
@@ -89,27 +90,26 @@ class Upkeep:
         """End, as lost, the jobs that hung on a connection that is gone."""
         if not jobs:
             return
-        core = self._core
-        plan, now, keys = core.plan(), core.now(), sorted(jobs)
+        plan, now, keys = self._intake.plan(), self._facilities.now(), sorted(jobs)
 
         def done(outcome: list[Booked] | HookdError) -> None:
             if isinstance(outcome, HookdError):
                 self._loop.call_later(AGAIN_SEC, self.tie_broken, jobs)
                 return
             for booked in outcome:
-                core.booked(booked)
+                self._intake.booked(booked)
 
         why = "the connection it was tied to ended"
-        core.store.submit(lambda books: lose(books, keys, why, plan, now), done)
+        self._facilities.store.submit(lambda books: lose(books, keys, why, plan, now), done)
 
     async def _prune(self) -> None:
         while True:
-            history = self._core.config.daemon.history
+            history = self._facilities.config.daemon.history
             pause = PRUNE_EVERY_SEC
             if history is not None:
-                before = horizon(self._began, self._core.now(), math.ceil(history * 1e6))
+                before = horizon(self._began, self._facilities.now(), math.ceil(history * 1e6))
                 try:
-                    if await self._core.store.write(lambda books: books.prune(before)):  # noqa: B023
+                    if await self._facilities.store.write(lambda books: books.prune(before)):  # noqa: B023
                         pause = PRUNE_PAUSE_SEC
                 except HookdError:
                     pass  # the store has said so; history can wait an hour

@@ -29,7 +29,7 @@ SERVER_STEPS = {
     "accepted": ("hookd.server.listener:Listener._admit", "after"),
     "decoded": ("hookd.server.daemon:Daemon._handle", "before"),
     "written": ("hookd.server.books:Books._event", "after"),
-    "announced": ("hookd.server.core:Core._say", "after"),
+    "announced": ("hookd.server.intake:Intake._say", "after"),
     "answered": ("hookd.server.session:Session._send", "after"),
     "handed-at-once": ("hookd.server.starts:Starts.handed", "before"),
     "handed-over": ("hookd.server.starts:Starts._handed_over", "before"),
