@@ -73,12 +73,6 @@ def page(
     return Page(_jobs(connection, rows), size, floor if floor > 1 else None, full)
 
 
-def open_jobs(connection: sqlite3.Connection) -> int:
-    """Return how many jobs have started and not ended."""
-    row = connection.execute("SELECT count(*) FROM jobs WHERE state = 'running'").fetchone()
-    return int(row[0])
-
-
 def last_runs(connection: sqlite3.Connection, hooks: Sequence[str]) -> dict[str, HookRun]:
     """Return the newest ended run of each of these hooks, of those that have one."""
     found = {}

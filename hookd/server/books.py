@@ -194,12 +194,10 @@ class Books:
                 due.append(key)
         return due, soonest
 
-    def tied(self) -> list[int]:
-        """Return the keys of open jobs that hang on a connection."""
-        rows = self.connection.execute(
-            "SELECT key FROM jobs WHERE state = 'running' AND tie ORDER BY key"
-        )
-        return [key for (key,) in rows]
+    def open_jobs(self) -> dict[int, bool]:
+        """Return the keys of open jobs, and whether each hangs on a connection."""
+        rows = self.connection.execute("SELECT key, tie FROM jobs WHERE state = 'running'")
+        return {key: bool(tie) for key, tie in rows}
 
     def prune(self, before: Now) -> int:
         """Delete some finished jobs that ended before a moment; return how many.

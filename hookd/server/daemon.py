@@ -180,16 +180,15 @@ class Daemon:
     def _read_books(self, books: Books) -> Callable[[], None]:
         """Read, in the writer's thread, what there is to take over; return how."""
         runs = books.runs.open_runs(partial(overlap_key_by_name, self._facilities.config))
-        states, tied = books.runs.hook_states(), books.tied()
-        return lambda: self._take_over(runs, states, set(tied))
+        return partial(self._restore, runs, books.runs.hook_states(), books.open_jobs())
 
-    def _take_over(self, runs: list[OpenRun], states: list[HookState], tied: set[int]) -> None:
+    def _restore(self, runs: list[OpenRun], hooks: list[HookState], jobs: dict[int, bool]) -> None:
         """Take over what the books have; meet the runner only then, to settle them with it."""
-        self._dispatcher.restore(runs, states)
+        self._dispatcher.restore(runs, hooks, set(jobs))
         if self._restored:
             return
         self._restored = True
-        self._upkeep.tie_broken(tied)  # the connections of before are gone
+        self._upkeep.tie_broken({job for job, tie in jobs.items() if tie})  # of before
         self._late = asyncio.get_running_loop().call_later(
             RUNNER_SEC, self._on_runner_lost, "it has not said who it is"
         )

@@ -64,6 +64,10 @@ class Dispatcher:
         if booked.duplicate:
             return self.roster.event(booked.job, event.phase)
         ends = event.phase is Phase.END and not booked.replay
+        if ends:
+            self.roster.open_jobs.discard(booked.job)
+        elif not booked.replay:
+            self.roster.open_jobs.add(booked.job)
         drops = self.schedule.job_ended(booked.job) if ends else []
         tickets = [
             self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
@@ -96,8 +100,11 @@ class Dispatcher:
 
     # The books, whenever they are opened: at a start and after a fault of the disk.
 
-    def restore(self, runs: Sequence[OpenRun], states: Sequence[HookState]) -> None:
-        """Take over from the books every run that is not known here."""
+    def restore(
+        self, runs: Sequence[OpenRun], states: Sequence[HookState], open_jobs: set[int]
+    ) -> None:
+        """Take over from the books the open jobs, and every run that is not known here."""
+        self.roster.open_jobs = open_jobs
         self.quarantine.restore(states)
         found = [run for run in runs if self.roster.get(run.run.run_id) is None]
         if not found:
@@ -234,6 +241,7 @@ class Dispatcher:
         retry = self._retry(live, finished.retry, finish.retry_due_usec)
         if finish.refusal is not None and event.refusal is None:
             event.refusal = finish.refusal
+            self.roster.open_jobs.discard(event.job)
         self.roster.ended(live, finish.receipt)
         decisions = self.schedule.ended(live.run.run_id, time.monotonic(), retry)
         if event.refusal is not None:

@@ -156,10 +156,14 @@ class Follower:
 
 
 class Roster:
-    """All runs that have not ended, by their ID. `observe` is told when one starts or ends."""
+    """All runs that have not ended, by their ID. `observe` is told when one starts or ends.
+
+    `open_jobs` are the keys of all jobs that have not, so that nobody has to look for them.
+    """
 
     def __init__(self, config: Config) -> None:
         self.observe: Callable[[int, HookRun], None] = lambda _job_id, _run: None
+        self.open_jobs: set[int] = set()
         self._config = config
         self._runs: dict[int, LiveRun] = {}
         self._events: dict[tuple[int, Phase], LiveEvent] = {}

@@ -117,7 +117,7 @@ class Manager:
             waiting=schedule.waiting,
             max_running=daemon.max_running,
             max_queue=daemon.max_queue,
-            open_jobs=await self._open_jobs(health),
+            open_jobs=self._open_jobs(health),
             connections=health.connections,
             hooks=len(facilities.config.hooks),
             parked_hooks=sorted(schedule.parked),
@@ -238,18 +238,18 @@ class Manager:
         gauges = Gauges(
             running=schedule.running,
             waiting=schedule.waiting,
-            open_jobs=await self._open_jobs(health),
+            open_jobs=self._open_jobs(health),
             connections=health.connections,
             healthy=not health.problems,
             parked=len(schedule.parked),
         )
         return {"text": self._metrics.text(gauges)}
 
-    async def _open_jobs(self, health: Health) -> int:
+    def _open_jobs(self, health: Health) -> int:
         """Return how many jobs are open, -1 while the disk does not say."""
         if "storage" in health.problems:
             return -1
-        return await self._facilities.store.read(archive.open_jobs)
+        return len(self._facilities.dispatcher.roster.open_jobs)
 
 
 def _events(job: Job) -> list[Event]:

@@ -140,14 +140,6 @@ def test_filters(books: Ledger, filters: dict[str, Any], found: list[int]) -> No
     assert pages == found
 
 
-def test_how_many_jobs_are_open(books: Ledger) -> None:
-    assert archive.open_jobs(books.connection) == 0
-    for _ in range(3):
-        books.start()
-    books.end(job_id=2)
-    assert archive.open_jobs(books.connection) == 2
-
-
 def test_the_last_run_of_each_hook_that_has_ended(books: Ledger) -> None:
     books.start("a", "b", "c")
     books.start("a", "b")

@@ -238,7 +238,7 @@ def test_open_jobs_that_hang_on_a_connection(books: Ledger) -> None:
     for tie in (True, False, True, True):
         books.start(tie=tie)
     books.end(job_id=3)
-    assert books.tied() == [1, 4]
+    assert books.open_jobs() == {1: True, 2: False, 4: True}
 
 
 def test_overdue_by_the_clock_that_cannot_be_set(books: Ledger) -> None:

@@ -140,3 +140,18 @@ def test_a_hook_cannot_wait_for_its_own_job(daemon: Daemon) -> None:
         assert "WouldDeadlock" in daemon.said() or wire.job(1)["state"] == "running"
         wire.call("EndJob", {"job_id": 1, "file_count": 0, "byte_count": 0, "wait": True})
         assert wire.job(1)["profile"] == JOB["profile"]
+
+
+def test_open_jobs_are_counted_over_a_refusal_and_a_restart(daemon: Daemon) -> None:
+    gate = daemon.script("gate", "exit 1")
+    daemon.hook("gate", f'command = "{gate}"\nkind = "gate"\nmatch.profile = "refused"\n')
+    for _ in range(2):
+        daemon.start()
+        with Wire(daemon.socket) as wire:
+            before = wire.status()["open_jobs"]
+            jobs = [wire.start()["job_id"] for _ in range(3)]
+            assert not wire.start(profile="refused")["allowed"]
+            wire.end(job_id=jobs[0])
+            assert wire.status()["open_jobs"] == before + 2
+        assert daemon.stop() == 0
+    assert before == 2
