@@ -21,7 +21,8 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     """One run that has not ended, as the schedule sees it.
 
     `job` is the job's key in the books, `key` what makes runs of one hook rivals, `due` a moment
-    on the caller's clock before which it must not start. `test`: its hook may be parked.
+    on the caller's clock before which it must not start. `test`: its hook may be parked. `first`:
+    the run whose next attempt it is; 0 where it is none, or was read from the books.
     """
 
     run_id: int
@@ -37,6 +38,12 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     taken: bool = False
     ready: bool = False
     dropped: bool = False
+    first: int = 0
+
+    @property
+    def origin(self) -> int:
+        """The run that its event made: higher for a later event, also where attempts follow."""
+        return self.first or self.run_id
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -196,6 +203,7 @@ class Schedule:
         ticket.dropped = True
         self._next_rival(ticket)  # before its own next attempt could take it for a rival
         if retry is not None:  # before the job's count can fall to zero
+            retry.first = ticket.origin
             decisions += self.add([retry], now)
         self._count_out(ticket, now, decisions)
         return decisions
@@ -259,6 +267,10 @@ class Schedule:
             _drop(ticket, Result.SKIPPED, f"run {other} has not ended", decisions)
             return
         if overlap == "replace":
+            newer = next((t.run_id for t in rivals.values() if t.origin > ticket.origin), None)
+            if newer is not None:  # of a later event: a retry, or an end that had to wait
+                _drop(ticket, Result.CANCELLED, f"replaced by run {newer}", decisions)
+                return
             decisions += self.cancel(rivals.values(), f"replaced by run {ticket.run_id}")
         rivals[ticket.run_id] = ticket
         if overlap == "parallel" or len(rivals) == 1:
