@@ -146,22 +146,30 @@ class Supervisor:
     def _report(self, report: Report | None) -> None:
         """Take what the launcher says; None: it is dead."""
         course = self.course
-        if report is None:
-            self._do(self._take_over())
-        elif course.first is None and report.kind == launcher.STARTED:
-            self._has_started(report)
-        elif course.first is None and report.kind in (launcher.NO_DIRECTORY, launcher.NOT_SPAWNED):
-            self._tools.pool.give_back(self.launcher)
-            self._refuse(spawn_words(report, self._plan))
-        elif course.first is not None and course.last is None and report.kind == launcher.ENDED:
-            self._has_ended(report)
-        elif course.last is not None and report.kind == launcher.EMPTY:
-            course.last = msgspec.structs.replace(
-                course.last, cpu_usec=report.cpu_usec, peak_kib=report.peak_kib
-            )
-            self._remains.gone.set()
-        else:
-            self.launcher.kill()  # no launcher of ours says that
+        try:
+            if report is None:
+                self._do(self._take_over())
+            elif course.first is None and report.kind == launcher.STARTED:
+                self._has_started(report)
+            elif course.first is None and report.kind in (
+                launcher.NO_DIRECTORY,
+                launcher.NOT_SPAWNED,
+            ):
+                self._tools.pool.give_back(self.launcher)
+                self._refuse(spawn_words(report, self._plan))
+            elif (
+                course.first is not None and course.last is None and report.kind == launcher.ENDED
+            ):
+                self._has_ended(report)
+            elif course.last is not None and report.kind == launcher.EMPTY:
+                course.last = msgspec.structs.replace(
+                    course.last, cpu_usec=report.cpu_usec, peak_kib=report.peak_kib
+                )
+                self._remains.gone.set()
+            else:
+                self.launcher.kill()  # no launcher of ours says that
+        except Exception as e:  # whatever it is, the run must not wait for its limit
+            self.give_up(e)
 
     def _has_started(self, report: Report) -> None:
         self.course.first = report

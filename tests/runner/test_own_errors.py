@@ -9,7 +9,7 @@ import pwd
 from pathlib import Path
 
 from hookd.journal import Journal
-from hookd.link import Ended, Message, Start
+from hookd.link import Ended, Message, Start, Started
 from hookd.model import Result
 from hookd.runner.runner import Runner
 from tests.support.runner import event
@@ -37,3 +37,32 @@ def test_an_error_at_the_start_ends_the_run(scratch: Path) -> None:
     assert ended.receipt.result is Result.SPAWN_FAILED
     assert ended.receipt.reason is not None
     assert ended.receipt.reason.startswith("an error of hookd's own: UnicodeEncodeError")
+
+
+def test_an_error_while_it_runs_ends_the_run(scratch: Path) -> None:
+    hooks = scratch / "hooks.d"
+    hooks.mkdir()
+    (scratch / "hookd.toml").touch()
+    (hooks / "hook.toml").write_text('command = "/bin/sleep 1000"\n')
+    account = pwd.getpwuid(os.geteuid()).pw_name
+
+    async def begin() -> Ended:
+        over: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+        def send(message: Message) -> None:
+            if isinstance(message, Started):
+                raise RuntimeError("nobody expects that")
+            if isinstance(message, Ended):
+                over.set_result(message)
+
+        runner = Runner(scratch / "hookd.toml", account, Journal(), None, send)
+        runner.start()
+        assert runner.load()
+        runner.take(Start(1, "hook", 1, event()))
+        try:
+            return await asyncio.wait_for(over, 20)
+        finally:
+            runner.close()
+
+    receipt = asyncio.run(begin()).receipt
+    assert receipt.reason == "an error of hookd's own: RuntimeError('nobody expects that')"
