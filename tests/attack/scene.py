@@ -17,6 +17,7 @@ import psutil
 
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.wire import Wire
 
 TREE = Path(__file__).parents[2]
 MOST_WAIT = 0.05  # seconds that the innocent client may wait for an answer
@@ -58,6 +59,8 @@ class Scene:
         """Let a weapon loose for at most so long; see that nothing of it is left in hookd."""
         assert self.daemon.process is not None
         process = psutil.Process(self.daemon.process.pid)
+        with Wire(self.daemon.socket) as wire:  # the first look-up opens the database to read
+            wire.call("io.hookd.Manager.ListJobs", {"limit": 1})
         with self._beside() as (hookd, bare):
             before, descriptors = process.memory_info().rss, self.descriptors()
             began = time.monotonic()
