@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,21 +61,40 @@ def nothing_left(own_directory: None, request: pytest.FixtureRequest) -> Iterato
         yield
 
 
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """Return a directory of the test's own, short enough for a socket in it (unix(7))."""
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="hookd-"))
     yield directory
     shutil.rmtree(directory)
 
 
-@pytest.fixture
-def daemon(scratch: Path) -> Iterator[Daemon]:
-    """Return a daemon that is not started yet, so that the test can write its hooks first."""
-    daemon = Daemon(scratch)
+@contextlib.contextmanager
+def _daemon(directory: Path) -> Iterator[Daemon]:
+    daemon = Daemon(directory)
     yield daemon
     if daemon.process is not None and daemon.process.poll() is None:
         assert daemon.stop() == 0, daemon.said()
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Return a directory of the test's own, short enough for a socket in it (unix(7))."""
+    with _scratch() as directory:
+        yield directory
+
+
+@pytest.fixture
+def daemon(scratch: Path) -> Iterator[Daemon]:
+    """Return a daemon that is not started yet, so that the test can write its hooks first."""
+    with _daemon(scratch) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def shared(own_directory: None) -> Iterator[Daemon]:
+    """Return a daemon, not started yet, for tests of a file that do not disturb each other."""
+    with _scratch() as directory, _daemon(directory) as daemon:
+        yield daemon
 
 
 @pytest.fixture

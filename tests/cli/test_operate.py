@@ -39,12 +39,11 @@ cpu_weight = 50
 """
 
 
-@pytest.fixture
-def stuck(daemon: Daemon) -> Daemon:
-    """Return a daemon with one job: a hook of it hangs, one has run, one does not match."""
+def with_a_hook_that_hangs(daemon: Daemon) -> Daemon:
+    """Start a daemon with one job: a hook of it hangs, one has run, one does not match."""
     (daemon.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
     daemon.hook(
-        "hangs", 'command = "/bin/sleep 60"\nphases = ["start"]\n[limits]\ntimeout = "50s"\n'
+        "hangs", 'command = "/bin/sleep 1000"\nphases = ["start"]\n[limits]\ntimeout = "15min"\n'
     )
     daemon.hook("quick", 'command = "/bin/true"\n')
     daemon.hook("other", 'command = "/bin/true"\n[match]\nprofile = ["Photos"]\n' + LIMITS)
@@ -57,8 +56,20 @@ def stuck(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def test_why_names_the_rule(stuck: Daemon) -> None:
-    done = hookctl("--socket", stuck.socket, "why", "1")
+@pytest.fixture
+def stuck(daemon: Daemon) -> Daemon:
+    """Return one that is the test's own."""
+    return with_a_hook_that_hangs(daemon)
+
+
+@pytest.fixture(scope="module")
+def still_stuck(shared: Daemon) -> Daemon:
+    """Return one for tests that only look."""
+    return with_a_hook_that_hangs(shared)
+
+
+def test_why_names_the_rule(still_stuck: Daemon) -> None:
+    done = hookctl("--socket", still_stuck.socket, "why", "1")
     assert (done.returncode, done.stderr) == (0, "")
     heading, *rows = (re.split(r"  +", line) for line in done.stdout.splitlines())
     assert heading == ["HOOK", "PHASE", "MATCHED", "RULE", "REASON", "LIMITS"]
@@ -66,16 +77,16 @@ def test_why_names_the_rule(stuck: Daemon) -> None:
     assert start["hangs"][0] == start["quick"][0] == "yes"
     usual = "kill_grace 10s, output 1M"
     assert {row[0]: row[5] for row in rows} == {
-        "hangs": f"timeout 50s, {usual}",
+        "hangs": f"timeout 15min, {usual}",
         "quick": f"timeout 10min, {usual}",
         "other": "timeout 1min, kill_grace 2s, cpu_time 5min, memory 512M, processes 64,"
         " open_files 99, file_size 1.5G, output 10K, nice 10, io_class idle, cpu_affinity 0,"
         " cpu_weight 50",
     }
     assert start["other"] == ["no", "match.profile"]
-    found = json.loads(hookctl("--socket", stuck.socket, "--json", "why", "1").stdout)
+    found = json.loads(hookctl("--socket", still_stuck.socket, "--json", "why", "1").stdout)
     assert {one["hook"] for one in found} == {"hangs", "quick", "other"}
-    assert hookctl("--socket", stuck.socket, "why", "99").returncode == 1
+    assert hookctl("--socket", still_stuck.socket, "why", "99").returncode == 1
 
 
 @pytest.mark.parametrize("by_run", [False, True])
@@ -101,11 +112,11 @@ def test_cancel_ends_what_hangs(stuck: Daemon, by_run: bool) -> None:
     assert "run 999 is neither waiting nor running" in unknown.stderr
 
 
-def test_resume_of_no_hook_is_refused(stuck: Daemon) -> None:
-    done = hookctl("--socket", stuck.socket, "resume", "nothing")
+def test_resume_of_no_hook_is_refused(still_stuck: Daemon) -> None:
+    done = hookctl("--socket", still_stuck.socket, "resume", "nothing")
     assert done.returncode == 1
     assert done.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
-    assert hookctl("--socket", stuck.socket, "resume", "quick").returncode == 0
+    assert hookctl("--socket", still_stuck.socket, "resume", "quick").returncode == 0
 
 
 class Watch:
@@ -144,14 +155,14 @@ class Watch:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_watch_shows_what_runs_and_leaves_the_terminal_as_it_was(
-    stuck: Daemon, number: signal.Signals
+    still_stuck: Daemon, number: signal.Signals
 ) -> None:
-    watch = Watch(stuck)
+    watch = Watch(still_stuck)
     bare = watch.until(r"(?s)(hangs.*){3}")
     watch.end(number)
     assert termios.tcgetattr(watch.terminal) == watch.before
     watch.close()
-    assert re.search(r"hangs +start +1 +\[bold\]Mail .* 50s", bare)
+    assert re.search(r"hangs +start +1 +\[bold\]Mail .* 15min", bare)
     assert re.search(r"quick +start +1 +\[bold\]Mail +\S+ +success", bare)
     assert "running 1 of 64" in bare
     screen = watch.screen
@@ -197,15 +208,17 @@ def test_watch_knows_what_runs_however_many_jobs_came_since(daemon: Daemon) -> N
     assert re.search(r"waiting: hangs 1\b", bare)
 
 
-def test_watch_that_is_ended_at_its_first_picture_puts_the_screen_back(stuck: Daemon) -> None:
-    watch = Watch(stuck)
+def test_watch_that_is_ended_at_its_first_picture_puts_the_screen_back(
+    still_stuck: Daemon,
+) -> None:
+    watch = Watch(still_stuck)
     watch.until("")  # the first that comes is the switch to the other screen
     watch.end()
     watch.close()
 
 
-def test_watch_wants_a_terminal(stuck: Daemon) -> None:
-    done = hookctl("--socket", stuck.socket, "watch")
+def test_watch_wants_a_terminal(still_stuck: Daemon) -> None:
+    done = hookctl("--socket", still_stuck.socket, "watch")
     assert (done.returncode, done.stdout) == (1, "")
     assert "watch draws on a terminal" in done.stderr
 
@@ -229,8 +242,8 @@ def test_replay_runs_the_hooks_again(daemon: Daemon) -> None:
     assert hookctl(*at, "replay", "99").returncode == 1
 
 
-def test_metrics_are_openmetrics(stuck: Daemon) -> None:
-    done = hookctl("--socket", stuck.socket, "metrics")
+def test_metrics_are_openmetrics(still_stuck: Daemon) -> None:
+    done = hookctl("--socket", still_stuck.socket, "metrics")
     assert (done.returncode, done.stderr) == (0, "")
     parsed = text_string_to_metric_families(done.stdout)  # type: ignore[no-untyped-call]
     families = {family.name: family for family in parsed}
@@ -241,8 +254,8 @@ def test_metrics_are_openmetrics(stuck: Daemon) -> None:
     assert done.stdout.endswith("# EOF\n")
 
 
-def test_metrics_for_a_textfile_are_in_the_older_format(stuck: Daemon) -> None:
-    done = hookctl("--socket", stuck.socket, "metrics", "--textfile")
+def test_metrics_for_a_textfile_are_in_the_older_format(still_stuck: Daemon) -> None:
+    done = hookctl("--socket", still_stuck.socket, "metrics", "--textfile")
     assert (done.returncode, done.stderr) == (0, "")
     assert "# TYPE hookd_jobs_started_total counter\nhookd_jobs_started_total 1.0\n" in done.stdout
     kinds = {line.split()[3] for line in done.stdout.splitlines() if line.startswith("# TYPE")}

@@ -22,19 +22,19 @@ EVIL = "a\x1b[31mred\nforged line \x07 \u202e"
 JOB: dict[str, Any] = {"user": "ann@example.com", "client_build_no": "563"}
 
 
-@pytest.fixture
-def running(daemon: Daemon) -> Daemon:
+@pytest.fixture(scope="module")
+def running(shared: Daemon) -> Daemon:
     """Return a daemon with three jobs: one failed a hook, one is refused nothing, one runs."""
-    bad = daemon.script("bad", "echo no good; exit 3\n")
-    daemon.hook("bad", f'command = "{bad}"\nphases = ["end"]\n[match]\nprofile = ["Mail"]\n')
-    daemon.hook("good", 'command = "/bin/true"\n')
-    daemon.start()
-    with daemon.client() as hookd:
+    bad = shared.script("bad", "echo no good; exit 3\n")
+    shared.hook("bad", f'command = "{bad}"\nphases = ["end"]\n[match]\nprofile = ["Mail"]\n')
+    shared.hook("good", 'command = "/bin/true"\n')
+    shared.start()
+    with shared.client() as hookd:
         for profile, ip in (("Mail", "10.0.0.7"), (EVIL, "10.0.0.8"), ("Photos", "fe80::1")):
             hookd.start_job(profile=profile, client_ip=ip, wait=True, **JOB)
         hookd.end_job(1, file_count=12, byte_count=1536, outcome="error", wait=True)
         hookd.end_job(2, outcome="success", wait=True)
-    return daemon
+    return shared
 
 
 def on_terminal(columns: int, *arguments: str | Path, **environment: str) -> str:

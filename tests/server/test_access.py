@@ -56,9 +56,8 @@ def call(method: str) -> bytes:
     return json.dumps({"method": method}).encode()
 
 
-@pytest.fixture
-def door(daemon: Daemon) -> Daemon:
-    """Return a daemon whose socket is open to everybody, with a list of its own."""
+def opened(daemon: Daemon) -> Daemon:
+    """Start a daemon whose socket is open to everybody, with a list of its own."""
     (daemon.directory / "hookd.toml").write_text(
         '[access]\nsubmit = ["@games", "3001"]\nmanage = ["@3002", "daemon"]\n'
     )
@@ -66,6 +65,18 @@ def door(daemon: Daemon) -> Daemon:
     daemon.start()
     daemon.socket.chmod(0o666)
     return daemon
+
+
+@pytest.fixture
+def door(daemon: Daemon) -> Daemon:
+    """Return one that is the test's own."""
+    return opened(daemon)
+
+
+@pytest.fixture(scope="module")
+def shared_door(shared: Daemon) -> Daemon:
+    """Return one whose list stays as it is."""
+    return opened(shared)
 
 
 STATUS, RELOAD, LOST = (
@@ -87,9 +98,9 @@ STATUS, RELOAD, LOST = (
     ],
 )
 def test_what_each_may(
-    door: Daemon, identity: list[str], looks: bool, manages: bool, submits: bool
+    shared_door: Daemon, identity: list[str], looks: bool, manages: bool, submits: bool
 ) -> None:
-    answers = asked_as(identity, door.socket, [STATUS, RELOAD, LOST])
+    answers = asked_as(identity, shared_door.socket, [STATUS, RELOAD, LOST])
     assert [answer != DENIED for answer in answers] == [looks, manages, submits]
 
 

@@ -44,12 +44,17 @@ def watch() -> None:
 
 @contextlib.contextmanager
 def none_allowed() -> Generator[None, None, None]:
-    """Raise AssertionError when there is more at the end than there was at the beginning."""
+    """Raise AssertionError when there is more at the end than there was at the beginning.
+
+    What a process that was there before has started is not looked at until that has ended: a
+    daemon that tests share starts and ends launchers as it likes.
+    """
+    earlier = frozenset(_children(os.getpid()))
     before = set(_belongings())
     _abandoned.clear()
     yield
     deadline = time.monotonic() + WITHIN
-    while left := {*_belongings(), *_abandoned} - before:
+    while left := {*_belongings(earlier), *_abandoned} - before:
         if time.monotonic() > deadline or _abandoned:
             raise AssertionError("left behind: " + "; ".join(sorted(left)))
         gc.collect()  # what nothing refers to any more is not left behind
@@ -65,29 +70,29 @@ def alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def _belongings() -> Iterator[str]:
+def _belongings(earlier: frozenset[int] = frozenset()) -> Iterator[str]:
     for entry in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the one that this listing had
             yield f"descriptor {entry} ({os.readlink(f'/proc/self/fd/{entry}')})"
     for thread in threading.enumerate():
         yield f"thread {thread.name}"
-    for pid in _children(os.getpid()):
+    for pid in _children(os.getpid(), earlier):
         yield f"process {pid} ({_command(pid)})"
     for name in os.listdir(tempfile.gettempdir()):
         yield f"file {name}"
 
 
-def _children(parent: int) -> Iterator[int]:
-    """Yield the living descendants of a process."""
+def _children(parent: int, earlier: frozenset[int] = frozenset()) -> Iterator[int]:
+    """Yield the living descendants of a process, but for those from earlier and what is theirs."""
     for list_of_thread in Path(f"/proc/{parent}/task").glob("*/children"):
         try:
             children = list_of_thread.read_text().split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         for child in map(int, children):
-            if alive(child):
+            if child not in earlier and alive(child):
                 yield child
-                yield from _children(child)
+                yield from _children(child, earlier)
 
 
 def _command(pid: int) -> str:
