@@ -121,6 +121,12 @@ def test_the_envelope() -> None:
     assert decode_call(call("a.B", oneway=True)).oneway is True
 
 
+def test_a_call_that_excludes_itself() -> None:
+    with pytest.raises(ProtocolError) as raised:
+        decode_call(call("a.B", oneway=True, more=True))
+    assert str(raised.value) == "not a Varlink call: oneway and more exclude each other"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -278,6 +284,8 @@ def test_parameters_of_a_wrong_form(
 def test_other_unknown_words_name_theirs() -> None:
     with pytest.raises(InvalidParameter, match="allowed: no parameter"):
         decoded(call("io.hookd.Manager.Reload", {"x": 1}))
+    with pytest.raises(InvalidParameter, match=r"allowed: job_id run_id$"):
+        decoded(call("io.hookd.Manager.Cancel", {"x": 1}))
     with pytest.raises(InvalidParameter, match="found 'x'; allowed: running ended refused"):
         decoded(call("io.hookd.Manager.ListJobs", {"state": "x"}))
     with pytest.raises(InvalidParameter, match="phase: found 'x'; allowed: start end"):
@@ -326,7 +334,7 @@ def test_descriptions() -> None:
     for interface in INTERFACES:
         assert re.search(rf"^interface {interface}$", description(interface), re.MULTILINE)
     for other in ("", "io.hookd", "../config", "io.hookd.Jobs.varlink"):
-        with pytest.raises(InterfaceNotFound):
+        with pytest.raises(InterfaceNotFound, match=f"^no interface {re.escape(other)}$"):
             description(other)
 
 

@@ -191,6 +191,8 @@ def test_what_waited_for_its_rivals_goes_on_when_it_has_none_any_more() -> None:
     plan = schedule(h='run.overlap = "serial"')
     plan.add([ticket(1), ticket(2), ticket(3)], 0)
     assert begun(plan) == [1]
+    plan.configure(configuration(h='run.overlap = "serial"\norder = 7'))
+    assert begun(plan) == []
     plan.configure(configuration(h='run.overlap = "parallel"'))
     assert begun(plan) == [2, 3]
 
@@ -241,11 +243,11 @@ def test_a_parked_hook_skips_and_others_go_on() -> None:
 
 def test_a_hook_that_is_gone_is_cancelled() -> None:
     plan = schedule(a="")
-    plan.add([ticket(1, "a"), ticket(2, "x")], 0)
+    plan.add([ticket(1, "a"), ticket(2, "x"), ticket(3, "x")], 0)
     plan.configure(configuration())
     starts, drops = plan.begin()
     assert starts == []
-    assert told(drops) == [(n, "the hook is configured no longer") for n in (1, 2)]
+    assert told(drops) == [(n, "the hook is configured no longer") for n in (1, 2, 3)]
     assert {drop.result for drop in drops} == {Result.CANCELLED}
 
 
@@ -269,6 +271,22 @@ def test_due_times_and_their_order() -> None:
     assert plan.tick(5.0) == []
     assert begun(plan) == [1]
     assert plan.next_due is None
+
+
+def test_an_end_that_is_due_later_waits_for_its_start_and_for_its_time() -> None:
+    plan = schedule()
+    plan.add([ticket(1, job=1), ticket(2, job=1, phase=END, due=5.0)], 0)
+    assert begun(plan) == [1]
+    plan.ended(1, 3.0)
+    assert (begun(plan), plan.next_due) == ([], 5.0)
+    assert (plan.tick(5.0), begun(plan)) == ([], [2])
+
+
+def test_whose_time_has_come_may_have_a_rival_by_then() -> None:
+    plan = schedule(h='run.overlap = "skip"')
+    plan.add([ticket(1, due=5.0), ticket(2)], 0)
+    assert begun(plan) == [2]
+    assert told(plan.tick(5.0)) == [(1, "run 2 has not ended")]
 
 
 def test_adopted_runs_hold_their_slot_their_key_and_their_job() -> None:

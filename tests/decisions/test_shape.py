@@ -23,7 +23,7 @@ from hookd.server.shape import MAX_NESTING, MAX_PARTS, SHORT, check_shape
     ],
 )
 def test_a_name_twice_in_one_object_is_no_call(message: bytes) -> None:
-    with pytest.raises(ProtocolError, match="an object has a name twice"):
+    with pytest.raises(ProtocolError, match=r"an object has a name twice$"):
         decode_call(message)
 
 
@@ -65,6 +65,24 @@ def test_parts_end_at_their_limit(element: bytes) -> None:
         with pytest.raises(ValueError, match=f"it has more than {MAX_PARTS} parts"):
             check_shape(message(most + more))
     check_shape(message(most + 1)[: -SHORT - 1] + b"}")  # a short one is not counted
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_nesting_of_one_kind_alone_is_seen(opens: bytes, closes: bytes) -> None:
+    for depth in (MAX_NESTING, MAX_NESTING + 1):
+        message = opens * depth + b"1" + closes * depth
+        if depth > MAX_NESTING:
+            with pytest.raises(ValueError, match="nested deeper"):
+                check_shape(message)
+        else:
+            check_shape(message)
+
+
+def test_as_many_texts_as_there_may_be_parts() -> None:
+    members = {f"name {n}": "value" * 5 for n in range(MAX_PARTS)}
+    check_shape(json.dumps(members).encode())
+    with pytest.raises(ValueError, match="parts"):
+        check_shape(json.dumps(members | {"one": "more"}).encode())
 
 
 def test_quotes_in_a_text_are_no_parts() -> None:
