@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.box import Box
 from tests.support.machine import TREE, CannotBoot, debian
+from tests.support.vm import PACKAGES, Vm
 
 BASE = ["dbus", "python3", "systemd", "systemd-sysv"]
 # Debian 12 has all that hookd needs but this.
@@ -79,6 +80,16 @@ def depends(deb: Path) -> list[str]:
 def root(deb: Path) -> Path:
     """Return a Debian 13 that has all that hookd depends on, but not hookd."""
     return debian("trixie", [*BASE, *TOOLS, *depends(deb)])
+
+
+@pytest.fixture(scope="session")
+def vm(deb: Path) -> Iterator[Vm]:
+    """Return a machine of its own kernel with hookd: one for all, it takes long to boot."""
+    root = debian("trixie", [*BASE, *TOOLS, *PACKAGES, "lvm2", *depends(deb)])
+    install = f"dpkg --install /build/{deb.name} && systemctl enable hookd.service hookd.socket"
+    with Vm(root, [deb], install) as machine:
+        machine.until(lambda: machine.run("hookctl status", check=False).status == 0)
+        yield machine
 
 
 @pytest.fixture(scope="module")

@@ -4,26 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.support.machine import debian
-from tests.support.vm import PACKAGES, Vm
-from tests.system.conftest import BASE, TOOLS, depends
+from tests.support.vm import Vm
 from tests.system.test_service import hook
 
 START = "hookctl start --profile {} --user u --client-ip 192.0.2.1 --wait"
-
-
-@pytest.fixture(scope="module")
-def vm(deb: Path) -> Iterator[Vm]:
-    root = debian("trixie", [*BASE, *TOOLS, *PACKAGES, "lvm2", *depends(deb)])
-    install = f"dpkg --install /build/{deb.name} && systemctl enable hookd.service hookd.socket"
-    with Vm(root, [deb], install) as machine:
-        machine.until(lambda: machine.run("hookctl status", check=False).status == 0)
-        yield machine
 
 
 def run_of(vm: Vm, name: str, command: str, limits: str) -> dict[str, object]:
