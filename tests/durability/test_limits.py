@@ -6,6 +6,8 @@ from __future__ import annotations
 import statistics
 import time
 
+import psutil
+
 from tests.durability.hooks import ended, let_go, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -95,6 +97,22 @@ def test_no_more_run_at_a_time_than_allowed_in_all_and_of_one_hook(daemon: Daemo
         let_go(daemon, "greedy")
         for job in range(1, 7):
             ended(wire, job, runs=2)
+
+
+def test_what_waits_is_on_disk_and_not_in_memory(daemon: Daemon) -> None:
+    configure(daemon, "max_running = 1")
+    waiting(daemon, "stuck", START + '[run]\noverlap = "serial"\noverlap_key = "profile"\n')
+    daemon.start()
+    server = psutil.Process(daemon.process.pid)
+    with Wire(daemon.socket) as wire:
+        wire.start()
+        before = server.memory_info().rss
+        for number in range(200):
+            wire.start(profile=f"{number:100000}", attributes={"a": "x" * 100_000})
+        assert wire.status()["waiting"] == 200
+    grown = server.memory_info().rss - before  # the events are 60 MB: profile, its name, the rest
+    assert grown < 10_000_000
+    daemon.kill()
 
 
 def test_the_status_comes_at_once_while_all_is_stuck_and_10000_wait(daemon: Daemon) -> None:
