@@ -103,6 +103,7 @@ def test_what_waits_is_on_disk_and_not_in_memory(daemon: Daemon) -> None:
     configure(daemon, "max_running = 1")
     waiting(daemon, "stuck", START + '[run]\noverlap = "serial"\noverlap_key = "profile"\n')
     daemon.start()
+    assert daemon.process is not None
     server = psutil.Process(daemon.process.pid)
     with Wire(daemon.socket) as wire:
         wire.start()
