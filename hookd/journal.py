@@ -17,7 +17,7 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from systemd.journal import sendv
@@ -30,7 +30,6 @@ MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
 LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
 PACKET = 128 * 1024  # bytes: a socket of the default size, see socket(7), takes them at once
 ROOM = 8 * 1024 * 1024  # bytes asked for; the kernel gives net.core.wmem_max, see socket(7)
-MAX_HEAD = 512  # bytes of an entry beside its text and its context
 MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
 
 Value = str | int | None
@@ -111,56 +110,38 @@ class _Record:
         return line[: MAX_LINE - 1] + b"\n"
 
 
-class _Lines:
-    """Lines of a program on their way: their records share a packet, and all but the text.
+class _Line:
+    """A line of a program on its way: a datagram of its own, with little to be encoded for each.
 
-    Entries are separated by empty lines, as in the journal's export format. The page of the native
-    protocol speaks of one entry in a datagram, and sd_journal_sendv(3) cannot say more; journald
-    takes as many as there are (systemd's `journald-native.c`: "Entry separator"). A datagram for
-    each line would cost it half as much again.
+    Several in a datagram, as in the journal's export format, would be faster by a third; the page
+    of the native protocol does not promise it, and of those journald 257 keeps the first alone.
     """
 
-    __slots__ = ("context", "identifier", "texts")
+    __slots__ = ("context", "identifier", "text")
 
-    def __init__(self, texts: list[str], identifier: str, context: Context) -> None:
-        self.texts = texts
+    def __init__(self, text: str, identifier: str, context: Context) -> None:
+        self.text = text
         self.identifier = identifier
         self.context = context
 
     def packet(self) -> bytes:
-        """Return them as the journal takes them."""
+        """Return it as the journal takes it."""
         head = f"PRIORITY={INFO}\nSYSLOG_IDENTIFIER={self.identifier}\n".encode()
-        common = head + self.context.packed + b"MESSAGE="
-        return b"\n".join([common + text.encode() + b"\n" for text in self.texts])
+        return head + self.context.packed + b"MESSAGE=" + self.text.encode() + b"\n"
 
     def native(self) -> tuple[bytes, ...]:
-        """Return the first as the library takes it, which passes on what is too large a packet."""
-        message = self.texts[0]
-        head: Fields = {"PRIORITY": INFO, "SYSLOG_IDENTIFIER": self.identifier, "MESSAGE": message}
+        """Return it as the library takes it, which passes on what is too large a packet."""
+        message, name = self.text, self.identifier
+        head: Fields = {"PRIORITY": INFO, "SYSLOG_IDENTIFIER": name, "MESSAGE": message}
         return encode(head) + self.context.encoded
 
     def readable(self) -> bytes:
-        """Return the first as one line that fits into a pipe at once."""
+        """Return it as one line that fits into a pipe at once."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         shown = {key: self.context.fields.get(key) for key in ("HOOKD_RUN_ID", "HOOKD_STREAM")}
         tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
-        line = f"{stamp} {self.identifier}: {self.texts[0]} ({tail})".encode("utf-8", "replace")
+        line = f"{stamp} {self.identifier}: {self.text} ({tail})".encode("utf-8", "replace")
         return line[: MAX_LINE - 1] + b"\n"
-
-
-def _portions(texts: list[str], more: int) -> Iterator[list[str]]:
-    """Yield the texts in lists that fit into a packet, with so many bytes more for each."""
-    some: list[str] = []
-    size = 0
-    for text in texts:
-        needed = 4 * len(text) + more + MAX_HEAD
-        if some and size + needed > PACKET:
-            yield some
-            some, size = [], 0
-        some.append(text)
-        size += needed
-    if some:
-        yield some
 
 
 class Journal:
@@ -178,7 +159,7 @@ class Journal:
         self._inode = 0
         self._library_blocks = True  # until its own socket is known
         self._looked = -LOOK_AGAIN_SEC
-        self._queue: deque[_Record | _Lines] = deque()
+        self._queue: deque[_Record | _Line] = deque()
         self._lost = 0
         self._waiting: deque[Callable[[], None]] = deque()
         self._retry: asyncio.TimerHandle | None = None
@@ -220,8 +201,8 @@ class Journal:
         `identifier` is who; each text is printable, and not empty.
         """
         self._look()
-        for some in _portions(texts, len(context.packed)):
-            self._enqueue(_Lines(some, identifier, context))
+        for text in texts:
+            self._enqueue(_Line(text, identifier, context))
 
     async def settle(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""
@@ -279,11 +260,11 @@ class Journal:
             self._socket.close()
             self._socket = None
 
-    def _enqueue(self, record: _Record | _Lines) -> None:
+    def _enqueue(self, record: _Record | _Line) -> None:
         if not self._queue and self._write(record):
             return
         if len(self._queue) >= MAX_QUEUE:
-            self._lose(record)
+            self._lost += 1
             return
         self._queue.append(record)
         if len(self._queue) == 1:
@@ -311,10 +292,7 @@ class Journal:
         while self._waiting and not self._queue:
             self._waiting.popleft()()
 
-    def _lose(self, record: _Record | _Lines) -> None:
-        self._lost += len(record.texts) if isinstance(record, _Lines) else 1
-
-    def _write(self, record: _Record | _Lines) -> bool:
+    def _write(self, record: _Record | _Line) -> bool:
         """Hand over one record; False where there is no room for it now."""
         if self._socket is not None:
             try:
@@ -325,10 +303,10 @@ class Journal:
             self._disconnect()
         return self._print(record)
 
-    def _send(self, sock: socket.socket, record: _Record | _Lines) -> bool:
+    def _send(self, sock: socket.socket, record: _Record | _Line) -> bool:
         """Write, records by the library; False where the last place was just taken."""
         try:
-            if isinstance(record, _Lines) and len(packet := record.packet()) <= PACKET:
+            if isinstance(record, _Line) and len(packet := record.packet()) <= PACKET:
                 sock.send(packet)
             elif self._library_blocks:
                 _first(record.native())
@@ -339,18 +317,14 @@ class Journal:
             return False
         return True
 
-    def _print(self, record: _Record | _Lines) -> bool:
-        """Write to stderr, line by line; False where there is no room for the next one now."""
+    def _print(self, record: _Record | _Line) -> bool:
+        """Write to stderr; False where there is no room for it now."""
         try:
-            while True:
-                if not select.select([], [self._stderr], [], 0)[1]:
-                    return False
-                os.write(self._stderr, record.readable())
-                if not isinstance(record, _Lines) or len(record.texts) == 1:
-                    return True
-                del record.texts[0]
+            if not select.select([], [self._stderr], [], 0)[1]:
+                return False
+            os.write(self._stderr, record.readable())
         except (OSError, ValueError):  # nobody reads, or the descriptor is closed
-            self._lose(record)
+            self._lost += 1
         return True
 
 

@@ -22,7 +22,7 @@ WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-s
 PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most programs print
 LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
 TAIL = 4096  # bytes remembered for the last line
-LINES = 64  # lines passed on in one turn of the loop, as one packet
+LINES = 64  # lines passed on in one turn of the loop
 
 # All runs read into these, one after the other: a buffer for each read would be taken from the
 # system and given back. The wide one is only memory once something floods.

@@ -139,7 +139,7 @@ def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
     assert found[-1]["MESSAGE"] == f"{lost} records were lost: the journal took none"
 
 
-def test_lines_share_packets_and_are_a_record_each(written: Records) -> None:
+def test_lines_are_a_record_each(written: Records) -> None:
     context = Context({"HOOKD_RUN_ID": 3, "HOOKD_PROFILE_NAME": "a\n\nMESSAGE=b", "HOOKD_X": ""})
     texts = [f"line {n} é=" for n in range(500)]
     texts += ["\\xff" * journal.PACKET, "after"]  # too large for a packet: the library's way
