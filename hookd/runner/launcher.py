@@ -126,13 +126,14 @@ class Launcher:
 
     def report(self, kind: int, pid: int = 0, status: int = 0, left: bool = False) -> None:
         """Tell the runner, in one packet with what was not told yet."""
-        self.note(kind, pid, status, left)
+        self.note(moment(), kind, pid, status, left)
         self.send()
 
-    def note(self, kind: int, pid: int = 0, status: int = 0, left: bool = False) -> None:
+    def note(
+        self, at: tuple[int, int], kind: int, pid: int = 0, status: int = 0, left: bool = False
+    ) -> None:
         """Put down what the runner is to be told, and when it was."""
-        now, clock = time.time_ns(), time.monotonic_ns()
-        self.unsent += REPORT.pack(kind, left, pid, status, now, clock, self.cpu, self.peak)
+        self.unsent += REPORT.pack(kind, left, pid, status, *at, self.cpu, self.peak)
 
     def send(self) -> None:
         """Tell the runner what it was not told yet; one that is gone is noticed elsewhere."""
@@ -167,6 +168,7 @@ class Launcher:
         for number, fd in enumerate(fds[:3]):
             _libc.posix_spawn_file_actions_adddup2(actions, fd, number)
         pid = ctypes.c_int()
+        began = moment()  # afterwards the program may have ended before we are awake again
         error = _libc.posix_spawn(
             ctypes.byref(pid), path, actions, self.attributes, strings(argv), strings(env)
         )
@@ -174,7 +176,7 @@ class Launcher:
         if error:
             self.report(NOT_SPAWNED, status=error)
             return 0
-        self.note(STARTED, pid.value)
+        self.note(began, STARTED, pid.value)
         return pid.value
 
     def attend(self, main: int) -> bool:
@@ -215,6 +217,11 @@ class Launcher:
             self.peak = max(self.peak, usage.ru_maxrss)
             if pid == main:
                 status = code
+
+
+def moment() -> tuple[int, int]:
+    """Return now on both clocks, real time and monotonic, in ns."""
+    return time.time_ns(), time.monotonic_ns()
 
 
 def spawn_attributes() -> ctypes.Array[ctypes.c_char]:

@@ -47,6 +47,13 @@ def test_ends(runner: Runner, name: str) -> None:
     assert receipt.leftovers == receipt.survivors == 0
 
 
+def test_the_time_of_a_run_is_from_before_its_first_instruction(runner: Runner) -> None:
+    define(runner, "exit 0")
+    for _ in range(20):
+        receipt = runner.run("hook")
+        assert receipt.duration_usec >= receipt.cpu_usec > 0  # it has one thread
+
+
 def test_standard_input_is_the_event(runner: Runner) -> None:
     define(runner, f"cat >{runner.directory}/in")
     run_id = runner.begin("hook", attempt=2, profile="two words", byte_count=2**63 - 1)

@@ -95,6 +95,13 @@ def test_a_job_and_all_its_records(greeting: Box, way: str) -> None:
     assert int(ended["HOOKD_MEMORY_PEAK"]) > 0
 
 
+def test_each_line_of_output_is_a_record(box: Box) -> None:
+    hook(box, "lines", "/usr/bin/seq 500", '[match]\nprofile = "lines"\n')
+    job = start(box, "lines", "--wait")
+    found = box.records(f"HOOKD_JOB_ID={job}", "HOOKD_STREAM=stdout")
+    assert [record["MESSAGE"] for record in found] == [str(n) for n in range(1, 501)]
+
+
 def test_the_journal_explains_each_kind_of_record(greeting: Box) -> None:
     start(greeting, "prod", "--wait")
     explained = greeting.read(f"journalctl --sync; journalctl -x -n 1 MESSAGE_ID={RUN_ENDED}")
