@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hookd.cli.draw import GAP, NARROWEST, fit
-from hookd.cli.words import safe, size, span
+from hookd.cli.words import ended, safe, size, span
+from hookd.model import HookRun, Phase, Result, RunState
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,24 @@ def test_sizes(count: int | None, words: str) -> None:
 )
 def test_spans(usec: int | None, words: str) -> None:
     assert span(usec) == words
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"result": Result.FAILED, "exit_status": 3}, "failed exit status 3"),
+        ({"result": Result.SIGNALLED, "signal": "SIGSEGV"}, "signalled SIGSEGV"),
+        ({"result": Result.TIMEOUT, "duration_usec": 90_000_000}, "timeout after 1min 30s"),
+        ({"result": Result.TIMEOUT, "reason": "too long"}, "timeout: too long"),
+        ({"result": Result.LIMIT, "limit": "memory"}, "limit memory"),
+        ({"result": Result.SPAWN_FAILED, "reason": "no \x1b"}, "spawn-failed: no \\x1b"),
+        ({"state": RunState.WAITING}, "waiting"),
+    ],
+)
+def test_ends(told: dict[str, Any], words: str) -> None:
+    usual = {"run_id": 1, "hook": "hook", "phase": Phase.END, "attempt": 1}
+    run: dict[str, Any] = usual | {"state": RunState.ENDED} | told
+    assert ended(HookRun(**run)) == words
 
 
 def test_text_cannot_move_the_cursor() -> None:

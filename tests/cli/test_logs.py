@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from hookd.cli.base import INTERRUPTED
 from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -94,8 +96,8 @@ def test_following_goes_on_over_a_rotation(logged: Daemon) -> None:
         eventually(lambda: "job 3 started" in out.read_text())
         assert [out.read_text().count(f"job {n} started") for n in (2, 3)] == [1, 1]
     finally:
-        follower.terminate()
-        follower.wait()
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(30) == INTERRUPTED
 
 
 def test_the_life_of_a_job_ends_with_what_its_hooks_said(logged: Daemon) -> None:

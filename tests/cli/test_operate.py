@@ -106,6 +106,8 @@ def test_cancel_ends_what_hangs(stuck: Daemon, by_run: bool) -> None:
     assert runs[0].result is Result.CANCELLED
     again = hookctl("--socket", stuck.socket, "cancel", "1")
     assert (again.returncode, again.stdout) == (0, "nothing of it waits or runs\n")
+    as_json = hookctl("--socket", stuck.socket, "--json", "cancel", "1")
+    assert json.loads(as_json.stdout) == {"runs": []}
     assert hookctl("--socket", stuck.socket, "cancel").returncode == 2
     unknown = hookctl("--socket", stuck.socket, "cancel", "--run", "999")
     assert unknown.returncode == 1
@@ -117,6 +119,8 @@ def test_resume_of_no_hook_is_refused(still_stuck: Daemon) -> None:
     assert done.returncode == 1
     assert done.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
     assert hookctl("--socket", still_stuck.socket, "resume", "quick").returncode == 0
+    as_json = hookctl("--socket", still_stuck.socket, "--json", "resume", "quick")
+    assert (as_json.returncode, json.loads(as_json.stdout)) == (0, {})
 
 
 class Watch:
@@ -240,6 +244,8 @@ def test_replay_runs_the_hooks_again(daemon: Daemon) -> None:
     ran = ["start 1", "end 1", "start 2", "end 2"]
     eventually(lambda: sorted((daemon.directory / "runs").read_text().splitlines()) == sorted(ran))
     assert hookctl(*at, "replay", "99").returncode == 1
+    told = json.loads(hookctl(*at, "--json", "replay", "1").stdout)
+    assert [run["attempt"] for run in told["hooks"]] == [3, 3]
 
 
 def test_metrics_are_openmetrics(still_stuck: Daemon) -> None:

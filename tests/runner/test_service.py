@@ -191,3 +191,19 @@ def test_a_nursery_that_dies_is_replaced(runner: Runner) -> None:
     eventually(lambda: not nursery.is_running())
     assert runner.run("hook").result is Result.SUCCESS
     assert runner.run("other").result is Result.SUCCESS
+
+
+def test_a_nursery_that_dies_while_it_is_asked_refuses_that_run_alone(runner: Runner) -> None:
+    runner.hook("hook", 'command = "/bin/true"\n')
+    runner.reload()
+    (nursery,) = psutil.Process(runner.process.pid).children()
+    nursery.suspend()
+    run_id = runner.begin("hook")
+    runner.reload()  # by its answer the runner has taken the start
+    nursery.kill()
+    receipt = runner.until_ended(run_id)
+    assert (receipt.result, receipt.reason) == (
+        Result.SPAWN_FAILED,
+        "the process that makes launchers has died",
+    )
+    assert runner.run("hook").result is Result.SUCCESS

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The program hookd: what it answers, what it refuses, and where it lives without options."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hookd.client import Client
+from hookd.sockets import bind
+from tests.support.daemon import BIN, STOPPED_WITHIN, Daemon
+from tests.support.eventually import eventually
+
+HOOKD = str(BIN / "hookd")
+NOBODY = 65534
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ('command = "/bin/true"\n', 0, "1 hooks, no errors"),
+        ('comand = "/bin/true"\n', 78, "comand: found an unknown key (did you mean command?)"),
+    ],
+)
+def test_check(daemon: Daemon, text: str, status: int, said: str) -> None:
+    daemon.hook("hook", text)
+    command = [HOOKD, "--check", "--config", str(daemon.directory / "hookd.toml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+
+
+def test_it_does_not_take_the_socket_of_a_living_one(daemon: Daemon) -> None:
+    with bind(daemon.socket, 0o600):
+        done = subprocess.run(
+            [
+                *(HOOKD, "--config", str(daemon.directory / "hookd.toml")),
+                *("--socket", str(daemon.socket), "--state-dir", str(daemon.directory / "state")),
+            ],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hookd: ")
+    assert "another program answers there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "state"),
+    [
+        ({"XDG_STATE_HOME": "{home}/kept"}, "kept/hookd"),
+        ({"HOME": "{home}"}, ".local/state/hookd"),
+        ({"STATE_DIRECTORY": "{home}/first:{home}/second"}, "first"),  # systemd.exec(5)
+    ],
+)
+def test_without_root_it_lives_where_its_user_does(
+    daemon: Daemon, variables: dict[str, str], state: str
+) -> None:
+    home = daemon.directory / "home"
+    home.mkdir()
+    user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        daemon.directory.chmod(0o755)
+        os.chown(home, NOBODY, NOBODY)
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    env = {name: at for name, at in os.environ.items() if name != "XDG_STATE_HOME"}
+    env |= {name: at.format(home=home) for name, at in variables.items()}
+    env["XDG_RUNTIME_DIR"] = str(home)
+    command = [HOOKD, "--config", str(daemon.directory / "hookd.toml")]
+    with daemon.log.open("wb") as log:
+        process = subprocess.Popen(command, env=env, cwd="/", stderr=log, **user)
+    eventually(lambda: answers(home / "hookd" / "hookd.sock"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(STOPPED_WITHIN) == 0, daemon.said()
+    assert list((home / state).glob("*.db")), "the database lies there"
+
+
+def answers(socket: Path) -> bool:
+    """Return whether hookd answers there yet."""
+    try:
+        with Client(socket) as hookd:
+            return hookd.start_job(profile="Mail", user="", client_ip="::1").job_id > 0
+    except OSError:
+        return False
