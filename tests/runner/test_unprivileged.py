@@ -34,7 +34,7 @@ def test_limits_above_its_own_are_told_at_load(unprivileged: Runner) -> None:
     assert limited(unprivileged, "nice = -20") == [
         f"nice: found -20; allowed without root: {nice} to 19"
     ]
-    assert limited(unprivileged, 'io_class = "realtime"') == [
+    assert limited(unprivileged, 'nice = 19\nio_class = "realtime"') == [
         'io_class: found "realtime"; allowed without root: best-effort, idle, none'
     ]
     assert limited(unprivileged, "nice = 19") == []

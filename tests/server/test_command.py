@@ -13,7 +13,7 @@ import pytest
 
 from hookd.client import Client
 from hookd.sockets import bind
-from tests.support.daemon import BIN, STOPPED_WITHIN, Daemon
+from tests.support.daemon import BIN, READY_WITHIN, STOPPED_WITHIN, Daemon
 from tests.support.eventually import eventually
 
 HOOKD = str(BIN / "hookd")
@@ -74,9 +74,12 @@ def test_without_root_it_lives_where_its_user_does(
     command = [HOOKD, "--config", str(daemon.directory / "hookd.toml")]
     with daemon.log.open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd="/", stderr=log, **user)
-    eventually(lambda: answers(home / "hookd" / "hookd.sock"))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(STOPPED_WITHIN) == 0, daemon.said()
+    try:
+        eventually(lambda: answers(home / "hookd" / "hookd.sock"), READY_WITHIN)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(STOPPED_WITHIN)
+    assert status == 0, daemon.said()
     assert list((home / state).glob("*.db")), "the database lies there"
 
 

@@ -84,7 +84,11 @@ def _belongings(earlier: frozenset[int] = frozenset()) -> Iterator[str]:
 
 def _children(parent: int, earlier: frozenset[int] = frozenset()) -> Iterator[int]:
     """Yield the living descendants of a process, but for those from earlier and what is theirs."""
-    for list_of_thread in Path(f"/proc/{parent}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{parent}/task").glob("*/children"))
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for list_of_thread in threads:
         try:
             children = list_of_thread.read_text().split()
         except (FileNotFoundError, ProcessLookupError):
