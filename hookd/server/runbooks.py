@@ -71,6 +71,8 @@ class RunBooks:
         a transaction of its own.
         """
         job, event, phase = booked.job, booked.event, booked.event.phase
+        if runs and phase is Phase.END and self._starts_are_open(job):
+            slots = None
         for new in runs:
             attempt = self._next_attempt(job, phase, new.hook) if booked.replay else 1
             runner = self._free(new, slots)
@@ -178,6 +180,11 @@ class RunBooks:
         )
 
     # The parts.
+
+    def _starts_are_open(self, job: int) -> bool:
+        """Return whether a start run of a job has not ended: its end runs have to wait."""
+        query = "SELECT 1 FROM runs WHERE job = ? AND phase = 'start' AND state <> 'ended' LIMIT 1"
+        return self.connection.execute(query, (job,)).fetchone() is not None
 
     def _free(self, new: NewRun, slots: Slots | None) -> str | None:
         """Return the runner that starts a run at once, None where it has to wait."""

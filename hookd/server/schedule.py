@@ -178,14 +178,19 @@ class Schedule:
         return starts, drops
 
     def put_back(self, tickets: Iterable[Ticket]) -> None:
-        """Take back what `begin` gave and what could not be started after all."""
+        """Take back what `begin` gave or `adopt` took in, and what was not started after all."""
         for ticket in tickets:
+            job = self._jobs[ticket.job]
             ticket.taken = False
             self.running -= 1
             self._lane(ticket).running -= 1
             self.waiting += 1
             self._lane(ticket).waiting += 1
-            self._lane(ticket).push(ticket)
+            if job.holds(ticket):  # adopted: an earlier instance had not come to see that
+                self._next_rival(ticket)
+                job.held.append(ticket)
+            else:
+                self._lane(ticket).push(ticket)
 
     def ended(self, run_id: int, now: float, retry: Ticket | None = None) -> list[Decision]:
         """Note that a run has ended, was dropped or is followed by `retry`."""

@@ -83,6 +83,7 @@ class Model(RuleBasedStateMachine):
         assert not booked.duplicate
         assert [run.hook for run, _ in booked.runs] == names
         handed = []
+        free = free and not (phase is Phase.END and self.starts_are_open(booked.job))
         for run, _ in booked.runs:
             assert run.run_id > max(self.states, default=0)
             if free and self.may_start(run.hook):
@@ -92,6 +93,13 @@ class Model(RuleBasedStateMachine):
                 self.states[run.run_id] = "handed"
         assert [start.run_id for start in booked.handed] == handed
         assert all(start.event == booked.event for start in booked.handed)
+
+    def starts_are_open(self, job: int) -> bool:
+        """Return whether a start run of a job has not ended."""
+        return any(
+            name[0] == job and name[1] is Phase.START and self.states[run_id] != "ended"
+            for run_id, name in self.named.items()
+        )
 
     def may_start(self, hook: str) -> bool:
         """Return whether nothing that is on disk keeps a new run of a hook waiting."""

@@ -261,6 +261,20 @@ def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
     assert begun(plan) == [1, 2]
 
 
+def test_an_end_that_was_handed_over_too_early_waits_for_its_start() -> None:
+    plan = schedule(h='run.overlap = "serial"')
+    plan.adopt(ticket(1, job=1))
+    early = ticket(2, job=1, phase=END, key="other")
+    plan.adopt(early)
+    plan.add([ticket(3, key="other")], 0)
+    plan.put_back([early])  # the runner that is there now has never seen it
+    assert (plan.running, plan.waiting) == (1, 2)
+    assert begun(plan) == [3]
+    plan.ended(3, 0)
+    plan.ended(1, 0)
+    assert begun(plan) == [2]
+
+
 def test_due_times_and_their_order() -> None:
     plan = schedule()
     plan.add([ticket(1, due=5.0), ticket(2, due=3.0), ticket(3, due=1.0)], 2.0)

@@ -96,14 +96,20 @@ class Runs(RuleBasedStateMachine):
         return ordered[step % len(ordered)]
 
     @initialize(
-        hooks=st.lists(st.sampled_from(["free", "one", "serial"]), max_size=3, unique=True)
+        hooks=st.lists(st.sampled_from(["free", "one", "serial"]), max_size=3, unique=True),
+        early=st.booleans(),
     )
-    def found_running(self, hooks: list[str]) -> None:
+    def found_running(self, hooks: list[str], early: bool) -> None:
         for hook in hooks:
             self.jobs += 1
             adopted = self.ticket(self.jobs, Phase.START, hook, "a")
             self.running.add(adopted.run_id)
             self.plan.adopt(adopted)
+            if early:  # handed over by an earlier instance, and never come to the runner
+                self.ended_jobs.add(self.jobs)
+                end = self.ticket(self.jobs, Phase.END, hook, "b")
+                self.plan.adopt(end)
+                self.plan.put_back([end])
 
     @rule(hooks=st.sets(st.sampled_from(sorted(HOOKS)), min_size=1), key=st.sampled_from("ab"))
     def start_job(self, hooks: set[str], key: str) -> None:
