@@ -166,7 +166,7 @@ class Journal:
         self._look()
 
     @property
-    def settled(self) -> bool:
+    def flushed(self) -> bool:
         """Whether everything sent so far has been handed over, or counted as lost."""
         return not self._queue
 
@@ -204,16 +204,16 @@ class Journal:
         for text in texts:
             self._enqueue(_Line(text, identifier, context))
 
-    async def settle(self, seconds: float) -> None:
+    async def flush(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""
         event = asyncio.Event()
-        self.when_settled(event.set)
+        self.when_flushed(event.set)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), seconds)
         with contextlib.suppress(ValueError):
             self._waiting.remove(event.set)
 
-    def when_settled(self, callback: Callable[[], None]) -> None:
+    def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back when everything sent so far has been handed over; who waits takes turns."""
         if self._queue:
             self._waiting.append(callback)

@@ -33,11 +33,11 @@ class Sink(Protocol):
     """Where lines go, as far as that matters here."""
 
     @property
-    def settled(self) -> bool:
+    def flushed(self) -> bool:
         """Whether lines are taken now."""
         ...
 
-    def when_settled(self, callback: Callable[[], None]) -> None:
+    def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back when they are."""
         ...
 
@@ -163,18 +163,18 @@ class Output:
         self._pumping = False
         more = False
         for stream in self._streams:
-            if self._sink.settled and (lines := stream.next_lines(self._ended)):
+            if self._sink.flushed and (lines := stream.next_lines(self._ended)):
                 more = True
                 self._lines(stream.name, [line for line in lines if line])
-        if not more and self._sink.settled:
+        if not more and self._sink.flushed:
             if self._done is not None and not self._done.done():
                 self._done.set_result(None)
             return
         self._pumping = True
-        if self._sink.settled:
+        if self._sink.flushed:
             self._loop.call_soon(self._pump)
         else:
-            self._sink.when_settled(self._pump)
+            self._sink.when_flushed(self._pump)
 
 
 class _Stream:

@@ -307,13 +307,13 @@ class Supervisor:
             detail=records.receipt_words(receipt),
             priority=records.PRIORITY[receipt.result],
         )
-        if self._tools.journal.settled:
+        if self._tools.journal.flushed:
             self._on_ended(self, receipt)
         else:
             self._do(self._tell_later(receipt))
 
     async def _tell_later(self, receipt: Receipt) -> None:
-        await self._tools.journal.settle(JOURNAL_WAIT_SEC)
+        await self._tools.journal.flush(JOURNAL_WAIT_SEC)
         self._on_ended(self, receipt)
 
     def _lines(self, stream: str, lines: list[bytes]) -> None:

@@ -126,7 +126,7 @@ class Dispatcher:
     def _restored(self, found: OpenRun) -> Ticket:
         """Take in one run from the books, and the runner that has it."""
         ticket = self.roster.admit(
-            found.run, found.job, found.job_id, found.key, found.replay, found.test
+            found.run, found.job, found.job_id, found.overlap_key, found.replay, found.test
         )
         if found.stored is Stored.HANDED:
             self.roster[ticket.run_id].runner = found.runner
@@ -260,7 +260,12 @@ class Dispatcher:
             return None
         ticket = live.ticket
         retry = self.roster.admit(
-            run, ticket.job, live.event.job_id, ticket.key, replay=not ticket.gate, test=False
+            run,
+            ticket.job,
+            live.event.job_id,
+            ticket.overlap_key,
+            replay=not ticket.gate,
+            test=False,
         )
         self._set_due(retry, due_usec)
         return retry

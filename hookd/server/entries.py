@@ -27,7 +27,7 @@ class NewRun(msgspec.Struct, frozen=True):
     """
 
     hook: str
-    key: str
+    overlap_key: str
     at_once: int = 0
 
 
@@ -109,7 +109,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     run: HookRun
     job: int
     job_id: int
-    key: str
+    overlap_key: str
     refused: bool
     obsolete: bool
     replay: bool

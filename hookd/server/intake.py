@@ -15,7 +15,7 @@ from hookd.server.facilities import Facilities
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
 from hookd.server.schedule import at_once
-from hookd.server.store import settle
+from hookd.server.store import complete
 from hookd.template import VARIABLES
 
 
@@ -44,9 +44,9 @@ class Intake:
 
         def done(outcome: list[Booked] | HookdError) -> None:
             if isinstance(outcome, HookdError):
-                settle(future, outcome)
+                complete(future, outcome)
             else:
-                settle(future, [(booked, self.booked(booked)) for booked in outcome])
+                complete(future, [(booked, self.booked(booked)) for booked in outcome])
 
         self._facilities.store.submit(act, done)
         return await future

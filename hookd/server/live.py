@@ -189,7 +189,7 @@ class Roster:
         return self._events.get((job, phase))
 
     def admit(
-        self, run: HookRun, job: int, job_id: int, key: str, replay: bool, test: bool
+        self, run: HookRun, job: int, job_id: int, overlap_key: str, replay: bool, test: bool
     ) -> Ticket:
         """Take in a run. A replay decides nothing: its job is long decided."""
         order, gate = hook_ticket(self._config.hooks.get(run.hook))
@@ -201,7 +201,7 @@ class Roster:
             attempt=run.attempt,
             order=order,
             gate=gate and run.phase is Phase.START and not replay,
-            key=key,
+            overlap_key=overlap_key,
             test=test,
         )
         event = self._events.get((job, run.phase))

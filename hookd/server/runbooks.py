@@ -82,7 +82,7 @@ class RunBooks:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (job, phase.value, new.hook, attempt, stored.value, runner, booked.replay),
             )
-            booked.runs.append((new_run(run_id, new.hook, phase, attempt), new.key))
+            booked.runs.append((new_run(run_id, new.hook, phase, attempt), new.overlap_key))
             if runner is None:
                 self.waiting[new.hook] += 1
             else:
@@ -153,7 +153,7 @@ class RunBooks:
                 run=new_run(run_id, hook, Phase(phase), attempt),
                 job=job_key,
                 job_id=job.job_id,
-                key=overlap_key(hook, job.event(Phase(phase))),
+                overlap_key=overlap_key(hook, job.event(Phase(phase))),
                 refused=not job.allowed and phase == Phase.START and not replay,
                 obsolete=job.state == JobState.ENDED and phase == Phase.START and not replay,
                 replay=bool(replay),

@@ -20,9 +20,10 @@ from hookd.model import Phase, Result
 class Ticket(msgspec.Struct, eq=False, kw_only=True):
     """One run that has not ended, as the schedule sees it.
 
-    `job` is the job's key in the books, `key` what makes runs of one hook rivals, `due` a moment
-    on the caller's clock before which it must not start. `test`: its hook may be parked. `first`:
-    the run whose next attempt it is; 0 where it is none, or was read from the books.
+    `job` is the job's key in the books; runs of one hook with the same `overlap_key` are rivals;
+    `due` is a moment on the caller's clock before which it must not start. `test`: its hook may
+    be parked. `first`: the run whose next attempt it is; 0 where it is none, or was read from the
+    books.
     """
 
     run_id: int
@@ -32,7 +33,7 @@ class Ticket(msgspec.Struct, eq=False, kw_only=True):
     attempt: int = 1
     order: int = 50
     gate: bool = False
-    key: str = ""
+    overlap_key: str = ""
     due: float | None = None
     test: bool = False
     taken: bool = False
@@ -150,7 +151,7 @@ class Schedule:
     def adopt(self, ticket: Ticket) -> None:
         """Take in a run that is running already."""
         self._count_in(ticket)
-        self._rivals.setdefault((ticket.hook, ticket.key), {})[ticket.run_id] = ticket
+        self._rivals.setdefault((ticket.hook, ticket.overlap_key), {})[ticket.run_id] = ticket
         self._take(ticket)
 
     def begin(self) -> tuple[list[Ticket], list[Drop]]:
@@ -266,7 +267,7 @@ class Schedule:
 
     def _contend(self, ticket: Ticket, decisions: list[Decision]) -> None:
         overlap = _overlap(self._config, ticket.hook)
-        rivals = self._rivals.setdefault((ticket.hook, ticket.key), {})
+        rivals = self._rivals.setdefault((ticket.hook, ticket.overlap_key), {})
         if overlap == "skip" and rivals:
             other = next(iter(rivals))
             _drop(ticket, Result.SKIPPED, f"run {other} has not ended", decisions)
@@ -282,11 +283,11 @@ class Schedule:
             self._lane(ticket).push(ticket)
 
     def _next_rival(self, ticket: Ticket) -> None:
-        rivals = self._rivals.get((ticket.hook, ticket.key))
+        rivals = self._rivals.get((ticket.hook, ticket.overlap_key))
         if rivals is None or rivals.pop(ticket.run_id, None) is None:
             return
         if not rivals:
-            del self._rivals[ticket.hook, ticket.key]
+            del self._rivals[ticket.hook, ticket.overlap_key]
         elif not any(t.taken or (t.ready and not t.dropped) for t in rivals.values()):
             following = next((t for t in rivals.values() if not t.dropped), None)
             if following is not None:

@@ -122,7 +122,7 @@ class Store:
         Raises what `act` raised, or StorageFailure. Being cancelled does not undo the write.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(act, lambda outcome: settle(future, outcome))
+        self.submit(act, lambda outcome: complete(future, outcome))
         return await future
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -307,7 +307,7 @@ class Store:
                 if connection is not None:
                     connection.close()
                 connection = None
-            self._loop.call_soon_threadsafe(settle, read.future, outcome)
+            self._loop.call_soon_threadsafe(complete, read.future, outcome)
         if connection is not None:
             connection.close()
 
@@ -324,7 +324,7 @@ class _Read(Generic[T]):
         self.future = future
 
 
-def settle(future: asyncio.Future[T], outcome: T | HookdError) -> None:
+def complete(future: asyncio.Future[T], outcome: T | HookdError) -> None:
     """Give a future its value or its error, unless nobody waits for it any more."""
     if future.done():
         return

@@ -212,7 +212,7 @@ def test_what_a_start_of_hookd_finds(tmp_path: Path) -> None:
         (4, 1, 1, Stored.WAITING, None),
         (6, 3, 3, Stored.WAITING, None),
     ]
-    assert [f.key for f in found[:3]] == ["b start p 0", "c start p 0", "d end p 7"]
+    assert [f.overlap_key for f in found[:3]] == ["b start p 0", "c start p 0", "d end p 7"]
     assert not any(f.refused or f.replay for f in found)
 
 

@@ -121,7 +121,15 @@ def test_parallel_runs_have_no_rivals() -> None:
 
 def test_serial_runs_follow_each_other_in_order_by_their_key() -> None:
     plan = schedule(h='run.overlap = "serial"')
-    plan.add([ticket(2, key="a"), ticket(1, key="a"), ticket(3, key="b"), ticket(4, key="a")], 0)
+    plan.add(
+        [
+            ticket(2, overlap_key="a"),
+            ticket(1, overlap_key="a"),
+            ticket(3, overlap_key="b"),
+            ticket(4, overlap_key="a"),
+        ],
+        0,
+    )
     assert begun(plan) == [1, 3]
     plan.ended(3, 0)
     assert begun(plan) == []
@@ -133,16 +141,18 @@ def test_serial_runs_follow_each_other_in_order_by_their_key() -> None:
 
 def test_skip_drops_the_newer_and_names_the_other() -> None:
     plan = schedule(h='run.overlap = "skip"')
-    decisions = plan.add([ticket(1, key="a"), ticket(2, key="a"), ticket(3, key="b")], 0)
+    decisions = plan.add(
+        [ticket(1, overlap_key="a"), ticket(2, overlap_key="a"), ticket(3, overlap_key="b")], 0
+    )
     assert told(decisions) == [(2, "run 1 has not ended")]
     assert isinstance(decisions[0], Drop)
     assert decisions[0].result is Result.SKIPPED
     plan.ended(2, 0)
     assert begun(plan) == [1, 3]
-    assert told(plan.add([ticket(4, key="a")], 0)) == [(4, "run 1 has not ended")]
+    assert told(plan.add([ticket(4, overlap_key="a")], 0)) == [(4, "run 1 has not ended")]
     plan.ended(4, 0)
     plan.ended(1, 0)
-    assert plan.add([ticket(5, key="a")], 0) == []
+    assert plan.add([ticket(5, overlap_key="a")], 0) == []
     assert begun(plan) == [5]
 
 
@@ -264,9 +274,9 @@ def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
 def test_an_end_that_was_handed_over_too_early_waits_for_its_start() -> None:
     plan = schedule(h='run.overlap = "serial"')
     plan.adopt(ticket(1, job=1))
-    early = ticket(2, job=1, phase=END, key="other")
+    early = ticket(2, job=1, phase=END, overlap_key="other")
     plan.adopt(early)
-    plan.add([ticket(3, key="other")], 0)
+    plan.add([ticket(3, overlap_key="other")], 0)
     plan.put_back([early])  # the runner that is there now has never seen it
     assert (plan.running, plan.waiting) == (1, 2)
     assert begun(plan) == [3]
@@ -305,8 +315,15 @@ def test_whose_time_has_come_may_have_a_rival_by_then() -> None:
 
 def test_adopted_runs_hold_their_slot_their_key_and_their_job() -> None:
     plan = schedule("daemon.max_running = 2", h='run = {overlap = "serial", max_running = 2}')
-    plan.adopt(ticket(1, job=1, key="a"))
-    plan.add([ticket(2, key="a"), ticket(3, job=1, key="b", phase=END), ticket(4, key="c")], 0)
+    plan.adopt(ticket(1, job=1, overlap_key="a"))
+    plan.add(
+        [
+            ticket(2, overlap_key="a"),
+            ticket(3, job=1, overlap_key="b", phase=END),
+            ticket(4, overlap_key="c"),
+        ],
+        0,
+    )
     assert (plan.running, plan.waiting) == (1, 3)
     assert begun(plan) == [4]
     plan.ended(4, 0)

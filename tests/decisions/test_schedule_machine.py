@@ -68,7 +68,7 @@ class Runs(RuleBasedStateMachine):
             attempt=attempt,
             order=order,
             gate=gate and phase is Phase.START,
-            key=key,
+            overlap_key=key,
         )
         self.next_id += 1
         self.open[made.run_id] = made
@@ -157,7 +157,7 @@ class Runs(RuleBasedStateMachine):
             taken = [self.open[n] for n in self.running if self.open[n].hook == hook]
             assert len(taken) <= most
             if hook in EXCLUSIVE and not self.reloaded:
-                assert len({t.key for t in taken}) == len(taken), "rivals side by side"
+                assert len({t.overlap_key for t in taken}) == len(taken), "rivals side by side"
 
     @precondition(lambda self: self.running)
     @rule(step=steps, again=st.sampled_from([None, None, 0.0, 5.0]))
@@ -165,7 +165,9 @@ class Runs(RuleBasedStateMachine):
         done = self.open[self.pick(self.running, step)]
         retry = None
         if again is not None and done.attempt < 4:
-            retry = self.ticket(done.job, done.phase, done.hook, done.key, done.attempt + 1)
+            retry = self.ticket(
+                done.job, done.phase, done.hook, done.overlap_key, done.attempt + 1
+            )
             retry.due = self.now + again
         self.end(done.run_id, retry)
 

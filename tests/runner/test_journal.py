@@ -77,7 +77,7 @@ def test_a_record_has_exact_fields_and_a_message_of_one_line(written: Records) -
 
     async def work(one: Journal) -> None:
         one.send(records.RUN_STARTED, {"HOOKD_JOB_ID": forged, "NOT": None}, context=context)
-        assert one.settled
+        assert one.flushed
 
     within(journal.SOCKET, work)
     (found,) = written.find(_PID=os.getpid())
@@ -125,12 +125,12 @@ def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
         began = time.monotonic()
         for n in range(journal.MAX_QUEUE + lost):
             one.send(records.SERVER_STARTED, {"HOOKD_N": n}, detail="up")
-        await one.settle(0.1)
-        assert not one.settled
+        await one.flush(0.1)
+        assert not one.flushed
         assert time.monotonic() - began < 20
         journald.empty()
-        await one.settle(20)
-        assert one.settled
+        await one.flush(20)
+        assert one.flushed
 
     within(scratch / "socket", work)
     found = written.find(_PID=os.getpid())
@@ -146,8 +146,8 @@ def test_lines_are_a_record_each(written: Records) -> None:
 
     async def work(one: Journal) -> None:
         one.lines(texts, "hook", context)
-        await one.settle(10)
-        assert one.settled
+        await one.flush(10)
+        assert one.flushed
 
     within(journal.SOCKET, work)
     found = written.find(SYSLOG_IDENTIFIER="hook", _PID=os.getpid())
@@ -165,10 +165,10 @@ def test_lines_on_stderr_leave_one_by_one_as_there_is_room(scratch: Path) -> Non
     async def work(one: Journal) -> None:
         nonlocal seen
         one.lines([f"{n} " + "x" * 3000 for n in range(60)], "hook", Context({}))
-        assert not one.settled  # more than a pipe takes
-        while not one.settled or select.select([reader], [], [], 0)[0]:
+        assert not one.flushed  # more than a pipe takes
+        while not one.flushed or select.select([reader], [], [], 0)[0]:
             seen += await asyncio.to_thread(os.read, reader, 1 << 16)
-            await one.settle(0.1)
+            await one.flush(0.1)
 
     within(scratch / "none", work, writer)
     os.close(writer)
@@ -197,12 +197,12 @@ def test_a_full_stderr_blocks_nobody(scratch: Path) -> None:
     async def work(one: Journal) -> None:
         for _ in range(2000):
             one.send(records.SERVER_STARTED, detail="x" * 100)
-        assert not one.settled
+        assert not one.flushed
         await asyncio.to_thread(os.read, reader, 1 << 20)
         await asyncio.to_thread(os.read, reader, 1 << 20)
         os.close(reader)
-        await one.settle(5)
-        assert one.settled
+        await one.flush(5)
+        assert one.flushed
 
     within(scratch / "none", work, writer)
     os.close(writer)

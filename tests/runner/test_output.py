@@ -18,21 +18,21 @@ class Sink:
     """A place for lines that can be closed for a while."""
 
     def __init__(self) -> None:
-        self.settled = True
+        self.flushed = True
         self.lines: list[Line] = []
 
-    def when_settled(self, callback: Callable[[], None]) -> None:
+    def when_flushed(self, callback: Callable[[], None]) -> None:
         """Call back at `open`."""
         self.waiting = callback
 
     def open(self) -> None:
         """Take lines from now on."""
-        self.settled = True
+        self.flushed = True
         self.waiting()
 
     def take(self, stream: str, lines: list[bytes]) -> None:
         """Take lines."""
-        assert self.settled
+        assert self.flushed
         self.lines += [(stream, line) for line in lines]
 
 
@@ -94,7 +94,7 @@ def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
         output = Output(1000, sink.take, sink)
         out, err = output.open(os.geteuid())
         output.read()
-        sink.settled = False
+        sink.flushed = False
         os.write(out, b"one\ntwo\n")
         output.finish()
         assert output.waiting
@@ -114,7 +114,7 @@ def test_lines_wait_for_a_sink_that_opens_again() -> None:
         output = Output(10_000, sink.take, sink)
         out, err = output.open(os.geteuid())
         output.read()
-        sink.settled = False
+        sink.flushed = False
         os.write(out, b"x\n" * 500)
         os.close(out)
         os.close(err)
