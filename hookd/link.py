@@ -49,7 +49,7 @@ class Settled(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Reload(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: read the configuration anew. Answered by `Loaded`."""
+    """Server to runner: read the configuration anew. Answered by `Reloaded`."""
 
 
 class Running(_Message, frozen=True, tag=True, array_like=True):
@@ -81,7 +81,7 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
     ended: list[Ended]
 
 
-class Loaded(_Message, frozen=True, tag=True, array_like=True):
+class Reloaded(_Message, frozen=True, tag=True, array_like=True):
     """Runner to server: the outcome of a `Reload`; with errors the old digest stays."""
 
     digest: str
@@ -96,7 +96,7 @@ class Started(_Message, frozen=True, tag=True, array_like=True):
     started_usec: int
 
 
-class Output(_Message, frozen=True, tag=True, array_like=True):
+class Printed(_Message, frozen=True, tag=True, array_like=True):
     """Runner to server: a line that a test's hook has printed; others go to the journal alone."""
 
     run_id: int
@@ -118,7 +118,17 @@ class Belongs(_Message, frozen=True, tag=True, array_like=True):
 
 
 Message = (
-    Start | Cancel | Settled | Reload | Welcome | Loaded | Started | Output | Ended | Ask | Belongs
+    Start
+    | Cancel
+    | Settled
+    | Reload
+    | Welcome
+    | Reloaded
+    | Started
+    | Printed
+    | Ended
+    | Ask
+    | Belongs
 )  # Running only inside Welcome
 
 _encoder = msgspec.msgpack.Encoder()

@@ -139,7 +139,7 @@ class Runner:
             self._send(link.Belongs(message.pid, self._run_of(message.pid)))
         elif isinstance(message, link.Reload):
             self.load()
-            self._send(link.Loaded(self._digest, self._errors, self._notes))
+            self._send(link.Reloaded(self._digest, self._errors, self._notes))
 
     async def stop(self, drain: float) -> None:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
@@ -176,7 +176,7 @@ class Runner:
             return
 
         def printed(stream: str, text: str) -> None:
-            self._send(link.Output(start.run_id, stream, text))
+            self._send(link.Printed(start.run_id, stream, text))
 
         run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended, printed)
         self._running[start.run_id] = run

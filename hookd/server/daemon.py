@@ -21,8 +21,7 @@ from hookd import __version__, confdir
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.journal import Journal
-from hookd.link import Loaded as RunnerLoaded
-from hookd.link import Message, Reload, Welcome
+from hookd.link import Message, Reload, Reloaded, Welcome
 from hookd.model import Event, HookRun
 from hookd.notify import Notifier
 from hookd.records import (
@@ -111,7 +110,7 @@ class Daemon:
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
         self._reloading = asyncio.Lock()
-        self._loaded_by_runner: asyncio.Future[RunnerLoaded] | None = None
+        self._loaded_by_runner: asyncio.Future[Reloaded] | None = None
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._restored = False
         self._late: asyncio.TimerHandle
@@ -240,7 +239,7 @@ class Daemon:
         for message in messages:
             if isinstance(message, Welcome):
                 self._on_welcome(message)
-            elif isinstance(message, RunnerLoaded):
+            elif isinstance(message, Reloaded):
                 self._on_runner_loaded(message)
         self._dispatcher.messages(messages)
         self._notifier.changed()
@@ -257,7 +256,7 @@ class Daemon:
         if welcome.digest != self._facilities.config.digest:
             self._link.send(Reload())
 
-    def _on_runner_loaded(self, loaded: RunnerLoaded) -> None:
+    def _on_runner_loaded(self, loaded: Reloaded) -> None:
         self._runner_notes = loaded.notes
         if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
             self._loaded_by_runner.set_result(loaded)

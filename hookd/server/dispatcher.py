@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from hookd.config import Config
 from hookd.journal import Journal
-from hookd.link import Belongs, Cancel, Ended, Message, Output, Settled, Started, Welcome
+from hookd.link import Belongs, Cancel, Ended, Message, Printed, Settled, Started, Welcome
 from hookd.model import HookRun, Phase, Receipt, Result
 from hookd.records import BOOKS_RESTORED
 from hookd.server.ends import Ends
@@ -173,7 +173,7 @@ class Dispatcher:
                 ended.append(message)
             elif isinstance(message, Belongs):
                 self.whose.answered(message)
-            elif isinstance(message, Output):
+            elif isinstance(message, Printed):
                 live = self.roster.get(message.run_id)
                 if live is not None:
                     live.event.printed(message)

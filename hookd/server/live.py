@@ -15,7 +15,7 @@ import msgspec
 
 from hookd.config import Config
 from hookd.errors import ShuttingDown
-from hookd.link import Output, Start
+from hookd.link import Printed, Start
 from hookd.model import HookRun, Job, Phase, Receipt, RunState
 from hookd.server.schedule import Ticket, hook_ticket
 
@@ -73,7 +73,7 @@ class LiveEvent(msgspec.Struct, eq=False):
         for follower in self._followers:
             follower.changed(run)
 
-    def printed(self, line: Output) -> None:
+    def printed(self, line: Printed) -> None:
         """Tell those who want it what a run has printed."""
         for follower in self._followers:
             follower.printed(line)
@@ -101,7 +101,7 @@ class Follower:
         self._told = changes
         self._told_output = output
         self._over: Callable[[], bool] = lambda: False  # whether the wait is
-        self._changes: deque[HookRun | Output] = deque()
+        self._changes: deque[HookRun | Printed] = deque()
         self._wakeup: asyncio.Future[None] | None = None
 
     def changed(self, run: HookRun) -> None:
@@ -112,13 +112,13 @@ class Follower:
         elif self._over():
             self.wake()
 
-    def printed(self, line: Output) -> None:
+    def printed(self, line: Printed) -> None:
         """Pass a line of output on to one who wants it."""
         if self._told_output:
             self._changes.append(line)
             self.wake()
 
-    async def change(self) -> HookRun | Output | None:
+    async def change(self) -> HookRun | Printed | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
         while not self._changes:
             if not self._event.open:

@@ -20,9 +20,9 @@ from hookd.link import (
     Cancel,
     Ended,
     FrameReader,
-    Loaded,
     Message,
     Reload,
+    Reloaded,
     Settled,
     Start,
     Started,
@@ -180,10 +180,10 @@ class Runner:
         """Cancel a run."""
         self.send(Cancel(run_id, "the test says so"))
 
-    def reload(self) -> Loaded:
+    def reload(self) -> Reloaded:
         """Have the configuration read anew."""
         self.send(Reload())
-        return self._answer(Loaded)
+        return self._answer(Reloaded)
 
     def terminate(self) -> None:
         """Ask the runner to stop, as the service manager does."""
