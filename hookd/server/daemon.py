@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from hookd import __version__, confdir
+from hookd import __version__
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.journal import Journal
@@ -36,7 +36,8 @@ from hookd.records import (
     STORAGE_RECOVERED,
 )
 from hookd.server import protocol
-from hookd.server.access import gatekeeper, principals
+from hookd.server.access import gatekeeper
+from hookd.server.agreement import Agreement
 from hookd.server.books import Books
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import HookState, OpenRun
@@ -55,8 +56,6 @@ from hookd.server.session import Session
 from hookd.server.store import Store
 from hookd.server.upkeep import Upkeep
 
-RELOAD_TRIES = 3  # when the files change while both processes read them
-RELOAD_SEC = 30.0  # for the runner to read the configuration
 RUNNER_SEC = 10.0  # for the runner to say who it is, before that is a problem
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
 
@@ -76,7 +75,6 @@ class Daemon:
     def __init__(self, setup: Setup, loaded: Loaded) -> None:
         self._setup = setup
         self._notes = list(loaded.notes)
-        self._runner_notes: list[str] = []
         self._problems: dict[str, str] = {}
         self._started_usec = time.time_ns() // 1000
         self._notifier = Notifier(self._status)
@@ -109,8 +107,8 @@ class Daemon:
         )
         self._gatekeeper = gatekeeper(loaded.config.access)
         self._handlers = self._methods()
+        self._agreement = Agreement(setup.config, self._link, self._dispatcher.starts)
         self._reloading = asyncio.Lock()
-        self._loaded_by_runner: asyncio.Future[Reloaded] | None = None
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._restored = False
         self._late: asyncio.TimerHandle
@@ -240,7 +238,9 @@ class Daemon:
             if isinstance(message, Welcome):
                 self._on_welcome(message)
             elif isinstance(message, Reloaded):
-                self._on_runner_loaded(message)
+                self._agreement.told(message)
+                if not self._reloading.locked():  # that one looks for itself, at its end
+                    self._check_runner()
         self._dispatcher.messages(messages)
         self._notifier.changed()
 
@@ -248,31 +248,26 @@ class Daemon:
         self._late.cancel()
         if not self._runner_seen.done():
             self._runner_seen.set_result(welcome)
-        self._runner_notes = welcome.notes
+        self._agreement.told(welcome)
         self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
         self._problems.pop("runner", None)
         self._dispatcher.welcome(welcome)
-        self._check_runner(welcome.digest, welcome.errors)
+        self._check_runner()
         if welcome.digest != self._facilities.config.digest:
             self._link.send(Reload())
 
-    def _on_runner_loaded(self, loaded: Reloaded) -> None:
-        self._runner_notes = loaded.notes
-        if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
-            self._loaded_by_runner.set_result(loaded)
-        else:
-            self._check_runner(loaded.digest, loaded.errors)
-
-    def _check_runner(self, digest: str, errors: Sequence[str]) -> None:
+    def _check_runner(self) -> None:
         """Start hooks only while both processes have read the same configuration."""
-        same = digest == self._facilities.config.digest
-        self._dispatcher.starts.ready = same
-        if same:
+        starts = self._dispatcher.starts
+        if starts.instance is None:
+            return
+        objection = self._agreement.objection(self._facilities.config.digest)
+        starts.ready = objection is None
+        if objection is None:
             self._problems.pop("config", None)
-            self._dispatcher.starts.kick()
+            starts.kick()
         else:
-            why = "; ".join(errors) or "it has read other files than the server: hookctl reload"
-            self._problems["config"] = f"no hook starts, the runner's configuration differs: {why}"
+            self._problems["config"] = objection
         self._notifier.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
@@ -280,8 +275,7 @@ class Daemon:
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
         self._dispatcher.disconnected()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
-        if self._loaded_by_runner is not None and not self._loaded_by_runner.done():
-            self._loaded_by_runner.cancel()
+        self._agreement.lost()
         self._notifier.changed()
 
     # The configuration.
@@ -291,36 +285,16 @@ class Daemon:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                loaded = await self._read_together()
+                loaded = await self._agreement.read()
             except ConfigError as e:
                 self._journal.send(CONFIG_REFUSED, detail="; ".join(e.errors))
                 raise
             else:
                 self._adopt(loaded)
             finally:
+                self._check_runner()
                 self._notifier.ready()
-            return [*self._notes, *self._runner_notes]
-
-    async def _read_together(self) -> Loaded:
-        """Load in both processes; the runner looks at the programs too, and may refuse."""
-        for _ in range(RELOAD_TRIES):
-            loaded = await asyncio.to_thread(confdir.load, self._setup.config)
-            principals(loaded.config.access)
-            if self._dispatcher.starts.instance is None:
-                return loaded
-            self._loaded_by_runner = asyncio.get_running_loop().create_future()
-            self._link.send(Reload())
-            try:
-                theirs = await asyncio.wait_for(self._loaded_by_runner, RELOAD_SEC)
-            except (asyncio.CancelledError, TimeoutError):
-                raise ConfigError(["the runner did not answer; try again"]) from None
-            finally:
-                self._loaded_by_runner = None
-            if theirs.errors:
-                raise ConfigError(theirs.errors)
-            if theirs.digest == loaded.config.digest:
-                return loaded
-        raise ConfigError(["the files changed while they were read; try again"])
+            return [*self._notes, *self._agreement.notes]
 
     def _adopt(self, loaded: Loaded) -> None:
         config = loaded.config
@@ -330,8 +304,6 @@ class Daemon:
         self._facilities.config = config
         self._dispatcher.configure(config)
         self._upkeep.configure()
-        if self._dispatcher.starts.instance is not None:
-            self._check_runner(config.digest, [])
         self._journal.send(
             CONFIG_LOADED, detail=f"configuration loaded: {len(config.hooks)} hooks"
         )
@@ -349,7 +321,7 @@ class Daemon:
         return Health(
             started_usec=self._started_usec,
             problems=self._problems,
-            notes=[*self._notes, *self._runner_notes],
+            notes=[*self._notes, *self._agreement.notes],
             connections=len(self._listener),
         )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,44 @@ def test_two_configurations_start_nothing(daemon: Daemon, runner: RunnerUnit) ->
         wire.call("io.hookd.Manager.Reload")
         ended(wire, job, 1)
         assert wire.status()["healthy"]
+
+
+def test_nothing_starts_while_both_read_anew(daemon: Daemon, runner: RunnerUnit) -> None:
+    noting(daemon, "hook", 'phases = ["start"]\n')
+    runner.start()
+    daemon.start(*runner.arguments)
+    assert runner.process is not None
+    with Wire(daemon.socket) as wire, Wire(daemon.socket) as other:
+        runner.process.send_signal(signal.SIGSTOP)
+        try:
+            wire.send("io.hookd.Manager.Reload")
+            eventually(lambda: (other.start(), other.status()["waiting"])[1] > 0)
+            assert other.status()["running"] < 16  # so it is not that there is no slot
+        finally:
+            runner.process.send_signal(signal.SIGCONT)
+        assert "error" not in wire.receive()
+        jobs = other.status()["open_jobs"]
+        assert [run["result"] for run in ended(other, jobs, 1)] == ["success"]
+
+
+def test_a_reload_that_only_the_runner_took_starts_nothing(
+    daemon: Daemon, runner: RunnerUnit
+) -> None:
+    noting(daemon, "hook", 'phases = ["start"]\n')
+    own = daemon.directory / "own"  # as if the files changed whenever both have read them
+    shutil.copytree(daemon.directory / "hooks.d", own / "hooks.d")
+    runner.configuration = Path(shutil.copy(daemon.directory / "hookd.toml", own))
+    runner.start()
+    daemon.start(*runner.arguments)
+    with Wire(daemon.socket) as wire:
+        ended(wire, wire.start()["job_id"], 1)
+        with (own / "hooks.d" / "hook.toml").open("a") as file:
+            file.write("order = 8\n")
+        _, said = wire.error("io.hookd.Manager.Reload")
+        assert said["errors"] == ["the files changed while they were read; try again"]
+        job = wire.start()["job_id"]
+        assert not wire.status()["healthy"]
+        assert wire.job(job)["hooks"][0]["state"] == "waiting"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user at hand")

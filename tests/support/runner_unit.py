@@ -18,6 +18,7 @@ class RunnerUnit:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.configuration = directory / "hookd.toml"
         self.socket = directory / "runner.sock"
         self.log = directory / "runner.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -37,7 +38,7 @@ class RunnerUnit:
             self.process = subprocess.Popen(
                 [
                     str(BIN / "hookd-runner"),
-                    *("--config", str(self.directory / "hookd.toml")),
+                    *("--config", str(self.configuration)),
                     *("--socket", str(self.socket)),
                     *("--default-user", pwd.getpwuid(os.geteuid()).pw_name),
                 ],
