@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In a virtual machine whose clock is set, or that sleeps, beside a hook and a retry in wait."""
+"""In a virtual machine whose clock is set, beside a hook and a retry in wait.
+
+Not with a suspend: emulated machines do not always wake up from one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ HOUR = 3600
 JUMPS = {  # what is done, and by how many seconds the clock on the wall is ahead of the other
     "an hour ahead": ("date -s '+1 hour'", HOUR),
     "an hour back": ("date -s '-1 hour'", -HOUR),
-    "a suspend": ("rtcwake -m mem -s 6", 6),
 }
 # Both hooks run and the first attempt has failed when it is done.
 SCENE = """
@@ -59,7 +61,7 @@ def moment(vm: Vm, job: str, kind: str, hook: str, attempt: int) -> float:
 
 
 @pytest.mark.parametrize("name", JUMPS)
-def test_a_clock_that_is_set_and_a_suspend(clock: Vm, name: str) -> None:
+def test_a_clock_that_is_set(clock: Vm, name: str) -> None:
     jump, ahead = JUMPS[name]
     job = clock.read(SCENE.format(jump=jump))
     runs = ended(clock, job)
