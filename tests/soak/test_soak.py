@@ -83,8 +83,8 @@ class Soak:
         with Wire(self.daemon.socket) as wire:
             eventually(lambda: wire.status()["running"] + wire.status()["waiting"] == 0, 60)
             eventually(lambda: wire.status()["connections"] == 1, 60)
-            jobs = wire.start(**JOB)["job_id"]
             held = Held.by(self.daemon.process.pid), Held.by(self.runner.process.pid)
+            jobs = wire.start(**JOB)["job_id"]  # whose hooks hold something, too
         size = sum(file.stat().st_size for file in (self.daemon.directory / "state").iterdir())
         return (*held, size, jobs)
 
