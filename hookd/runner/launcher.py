@@ -101,7 +101,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(fds)
 
 
-class Launcher:
+class Spawner:
     """Spawns one run at a time and reaps it whole."""
 
     def __init__(self, sock: socket.socket, wake: int) -> None:
@@ -300,7 +300,7 @@ def serve(sock: int) -> None:
         os.close(fd)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(2)
-    Launcher(socket.socket(fileno=0), 1).serve()
+    Spawner(socket.socket(fileno=0), 1).serve()
 
 
 def complain(error: BaseException) -> None:

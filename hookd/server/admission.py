@@ -149,7 +149,7 @@ def check_instance(instance: str) -> None:
     _filled("instance", instance)
 
 
-def page(call: ListJobs) -> tuple[int | None, int]:
+def check_page(call: ListJobs) -> tuple[int | None, int]:
     """Return where a page of jobs goes on (a job's key) and how many jobs it has.
 
     Raises InvalidParameter for a cursor or limit that is not allowed.

@@ -19,13 +19,12 @@ from hookd.errors import (
     RequestIdConflict,
 )
 from hookd.model import (
-    INT_MAX,
     Event,
     JobState,
     Outcome,
     Phase,
 )
-from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, Slots, StartRequest
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, StartRequest, Terms
 from hookd.server.lifecycle import JOB_STATES, JobChange
 from hookd.server.rows import JOBS, JobRow, age_of, job_row, job_row_of
 from hookd.server.runbooks import RunBooks
@@ -57,17 +56,15 @@ class Books:
         same = row is not None and row[0] == self.boot_id
         self._last_job_id = row[1] if same else 0
 
-    def start_job(
-        self, request: StartRequest, plan: Plan, room: int, now: Now, slots: Slots | None = None
-    ) -> Booked:
+    def start_job(self, request: StartRequest, terms: Terms) -> Booked:
         """Write a job's start. Raises RequestIdConflict or QueueFull, having written nothing."""
         event = request.event
         digest = _digest("StartJob", event) if request.request_id is not None else None
         known = self._known_request(request.request_id, digest)
         if known is not None:
             return self._booked(known, Phase.START)
-        runs = plan(event)
-        self.runs.claim(len(runs), room)
+        runs, now = terms.matched(event), terms.now
+        self.runs.claim(len(runs), terms.room)
         key = self._last_key = self._last_key + 1
         job_id = self._job_id(key)
         self._execute(
@@ -85,11 +82,9 @@ class Books:
         event = msgspec.structs.replace(event, job_id=job_id)
         self._event(key, Phase.START, request.request_id, digest, now)
         booked = Booked(job=key, event=event, tie=request.tie)
-        return self.runs.add(booked, runs, slots)
+        return self.runs.add(booked, runs, terms.slots)
 
-    def end_job(
-        self, request: EndRequest, plan: Plan, room: int, now: Now, slots: Slots | None = None
-    ) -> Booked:
+    def end_job(self, request: EndRequest, terms: Terms) -> Booked:
         """Write a job's end.
 
         Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull,
@@ -110,10 +105,10 @@ class Books:
             byte_count=request.byte_count,
             outcome=request.outcome,
             message=request.message,
-            duration_usec=row.age(now),
+            duration_usec=row.age(terms.now),
         )
-        runs = plan(event)
-        self.runs.claim(len(runs), room)
+        runs, now = terms.matched(event), terms.now
+        self.runs.claim(len(runs), terms.room)
         self._execute(
             "UPDATE jobs SET state = ?, file_count = ?, byte_count = ?, outcome = ?,"
             " message = ?, end_request_id = ?, ended_usec = ?, duration_usec = ? WHERE key = ?",
@@ -126,17 +121,17 @@ class Books:
         booked = Booked(
             job=row.key, event=event, allowed=row.allowed, reason=row.reason, tie=row.tie
         )
-        return self.runs.add(booked, runs, slots)
+        return self.runs.add(booked, runs, terms.slots)
 
-    def replay(self, job_id: int, plan: Plan, room: int) -> list[Booked]:
+    def replay(self, job_id: int, terms: Terms) -> list[Booked]:
         """Write new runs for the events that a job has had, as the next attempts.
 
         Raises NoSuchJob or QueueFull, having written nothing.
         """
         row = self._find(EndRequest(job_id=job_id, outcome=Outcome.UNKNOWN))
         phases = [Phase.START] if row.outcome is None else [Phase.START, Phase.END]
-        planned = [(row.event(phase), plan(row.event(phase))) for phase in phases]
-        self.runs.claim(sum(len(runs) for _, runs in planned), room)
+        planned = [(row.event(phase), terms.matched(row.event(phase))) for phase in phases]
+        self.runs.claim(sum(len(runs) for _, runs in planned), terms.room)
         return [
             self.runs.add(Booked(job=row.key, event=event, replay=True), runs)
             for event, runs in planned
@@ -148,7 +143,7 @@ class Books:
         Raises RequestIdConflict, having written nothing.
         """
         event = start.event
-        booked = self.start_job(start, lambda _: [], INT_MAX, now)
+        booked = self.start_job(start, Terms(matched=lambda _: [], now=now))
         if booked.duplicate:
             known = self._booked(booked.job, event.phase)
             if start.request_id and [one.hook for one, _ in known.runs[:1]] != [run.hook]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from hookd.link import Start
-from hookd.model import Event, HookRun, Outcome, Receipt
+from hookd.model import INT_MAX, Event, HookRun, Outcome, Receipt
 from hookd.server.lifecycle import Stored
 
 
@@ -38,8 +38,17 @@ class Slots(msgspec.Struct, frozen=True):
     most: int
 
 
-Plan = Callable[[Event], Sequence[NewRun]]
-"""What matches an event; pure, called inside the transaction."""
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How an event is written: by what holds at the moment at which it is handed in.
+
+    `matched` returns the runs of what matches the event; it is pure, and called inside the
+    transaction. `room`: how many runs may wait in all. Without `slots` each of its runs waits.
+    """
+
+    matched: Callable[[Event], Sequence[NewRun]]
+    now: Now
+    room: int = INT_MAX
+    slots: Slots | None = None
 
 
 class Booked(msgspec.Struct, kw_only=True):

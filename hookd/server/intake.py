@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob
 from hookd.model import INT_MAX, Event, Outcome, Phase
 from hookd.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED
 from hookd.server.books import Books
-from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan
+from hookd.server.entries import Booked, EndRequest, NewRun, Terms
 from hookd.server.facilities import Facilities
 from hookd.server.live import LiveEvent
 from hookd.server.matching import matching, overlap_key
@@ -60,11 +62,11 @@ class Intake:
                 self.job_started()
         return self._facilities.dispatcher.adopt(booked)
 
-    def plan(self) -> Plan:
-        """Return what matches by the configuration in force now."""
-        config = self._facilities.config
+    def terms(self) -> Terms:
+        """Return how an event is written now: by the configuration in force."""
+        facilities, config = self._facilities, self._facilities.config
 
-        def planned(event: Event) -> list[NewRun]:
+        def matched(event: Event) -> list[NewRun]:
             hooks = matching(config, event)
             gated = event.phase is Phase.START and any(hook.is_gate for hook in hooks)
             return [
@@ -76,7 +78,12 @@ class Intake:
                 for hook in hooks
             ]
 
-        return planned
+        return Terms(
+            matched=matched,
+            now=facilities.now(),
+            room=config.daemon.max_queue,
+            slots=facilities.dispatcher.starts.slots,
+        )
 
     def _say(self, booked: Booked) -> None:
         event = booked.event
@@ -92,16 +99,17 @@ class Intake:
             self._facilities.journal.send(JOB_ENDED, fields, detail=detail)
 
 
-def lose(books: Books, keys: Sequence[int], why: str, plan: Plan, now: Now) -> list[Booked]:
+def lose(books: Books, keys: Sequence[int], why: str, terms: Terms) -> list[Booked]:
     """Write the end, outcome lost, of those of these jobs that are still open.
 
     No queue is too full for it: an end that nobody sends cannot be sent again.
     """
+    terms = msgspec.structs.replace(terms, room=INT_MAX)
     lost = []
     for key in keys:
         request = EndRequest(job=key, outcome=Outcome.LOST, message=why)
         try:
-            lost.append(books.end_job(request, plan, INT_MAX, now))
+            lost.append(books.end_job(request, terms))
         except (JobAlreadyEnded, NoSuchJob):
             continue
     return lost

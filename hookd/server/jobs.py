@@ -50,18 +50,14 @@ class Jobs:
 
     async def start_job(self, session: Session, call: Call, asked: StartJob) -> Any:
         """Begin a job: on disk, then past its gates, then, if asked, to the end of its hooks."""
-        facilities, intake = self._facilities, self._intake
         request = StartRequest(
             event=start_event(asked),
             request_id=asked.request_id,
             tie=bool(asked.tie),
             uid=session.peer.uid,
         )
-        plan, now, room = intake.plan(), facilities.now(), facilities.config.daemon.max_queue
-        slots = facilities.dispatcher.starts.slots
-        booked, live = await intake.book(
-            lambda books: books.start_job(request, plan, room, now, slots)
-        )
+        terms = self._intake.terms()
+        booked, live = await self._intake.book(lambda books: books.start_job(request, terms))
         if asked.tie:
             self._tie(session, booked.job)
 
@@ -79,7 +75,6 @@ class Jobs:
 
     async def end_job(self, session: Session, call: Call, asked: EndJob) -> Any:
         """End a job: on disk, then, if asked, to the end of its hooks."""
-        facilities, intake = self._facilities, self._intake
         if asked.wait or call.more:
             await self._refuse_own_job(session, asked)
         request = EndRequest(
@@ -92,11 +87,8 @@ class Jobs:
             message=asked.message,
             request_id=asked.request_id,
         )
-        plan, now, room = intake.plan(), facilities.now(), facilities.config.daemon.max_queue
-        slots = facilities.dispatcher.starts.slots
-        booked, live = await intake.book(
-            lambda books: books.end_job(request, plan, room, now, slots)
-        )
+        terms = self._intake.terms()
+        booked, live = await self._intake.book(lambda books: books.end_job(request, terms))
         session.ties.discard(booked.job)
 
         def reply(hooks: list[HookRun]) -> EndJobReply:
@@ -116,14 +108,13 @@ class Jobs:
     ) -> dict[str, list[int]]:
         """End, as lost, the open jobs of a backup server's earlier instances."""
         check_instance(asked.instance)
-        intake, uid = self._intake, session.peer.uid
-        plan, now = intake.plan(), self._facilities.now()
+        terms, uid = self._intake.terms(), session.peer.uid
 
         def act(books: Books) -> list[Booked]:
             keys = books.server_started(uid, asked.instance)
-            return lose(books, keys, "the backup server has started anew", plan, now)
+            return lose(books, keys, "the backup server has started anew", terms)
 
-        lost = await intake.book_all(act)
+        lost = await self._intake.book_all(act)
         return {"lost_jobs": [booked.event.job_id for booked, _ in lost]}
 
     async def _refuse_own_job(self, session: Session, asked: EndJob) -> None:

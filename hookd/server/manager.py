@@ -22,7 +22,7 @@ from hookd.errors import (
 )
 from hookd.model import Event, Job, Phase
 from hookd.server import archive
-from hookd.server.admission import check_cancel, check_job_id, page
+from hookd.server.admission import check_cancel, check_job_id, check_page
 from hookd.server.facilities import Facilities
 from hookd.server.feed import Feed
 from hookd.server.hookinfo import explanation, info, next_retries
@@ -129,7 +129,7 @@ class Manager:
 
     async def list_jobs(self, _session: Session, _call: Call, asked: ListJobs) -> ListJobsReply:
         """Return a page of jobs, newest first."""
-        before, limit = page(asked)
+        before, limit = check_page(asked)
         jobs: list[Job] = []
         found = archive.Page(jobs, 0, before, False)
         while True:
@@ -227,9 +227,8 @@ class Manager:
     async def replay(self, _session: Session, _call: Call, asked: Replay) -> Any:
         """Run the hooks of a job's events once more."""
         check_job_id(asked.job_id)
-        intake = self._intake
-        plan, room = intake.plan(), self._facilities.config.daemon.max_queue
-        booked = await intake.book_all(lambda books: books.replay(asked.job_id, plan, room))
+        terms = self._intake.terms()
+        booked = await self._intake.book_all(lambda books: books.replay(asked.job_id, terms))
         return {"hooks": [run for event, _ in booked for run, _ in event.runs]}
 
     async def get_metrics(self, _session: Session, _call: Call, _asked: GetMetrics) -> Any:

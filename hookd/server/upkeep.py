@@ -66,13 +66,13 @@ class Upkeep:
         after = self._facilities.config.daemon.lost_after
         if after is None:
             return
-        plan, now = self._intake.plan(), self._facilities.now()
+        terms = self._intake.terms()
         age = math.ceil(after * 1e6)
         why = "no end came within daemon.lost_after"
 
         def act(books: Books) -> tuple[list[Booked], int | None]:
-            keys, left = books.overdue(age, now, LOSE_STEP)
-            return lose(books, keys, why, plan, now), left
+            keys, left = books.overdue(age, terms.now, LOSE_STEP)
+            return lose(books, keys, why, terms), left
 
         self._facilities.store.submit(act, self._looked)
 
@@ -90,7 +90,7 @@ class Upkeep:
         """End, as lost, the jobs that hung on a connection that is gone."""
         if not jobs:
             return
-        plan, now, keys = self._intake.plan(), self._facilities.now(), sorted(jobs)
+        terms, keys = self._intake.terms(), sorted(jobs)
 
         def done(outcome: list[Booked] | HookdError) -> None:
             if isinstance(outcome, HookdError):
@@ -100,7 +100,7 @@ class Upkeep:
                 self._intake.booked(booked)
 
         why = "the connection it was tied to ended"
-        self._facilities.store.submit(lambda books: lose(books, keys, why, plan, now), done)
+        self._facilities.store.submit(lambda books: lose(books, keys, why, terms), done)
 
     async def _prune(self) -> None:
         while True:

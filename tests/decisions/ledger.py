@@ -11,7 +11,7 @@ from typing import Any
 
 from hookd.model import Event, Outcome
 from hookd.server.books import Books
-from hookd.server.entries import Booked, EndRequest, NewRun, Now, Plan, Slots, StartRequest
+from hookd.server.entries import Booked, EndRequest, NewRun, Now, Slots, StartRequest, Terms
 from hookd.server.schema import migrate
 from tests.decisions.making import event
 
@@ -22,9 +22,10 @@ def now(usec: int = 1_000, boottime_usec: int = 0, boot_id: str = "boot") -> Now
     return Now(usec, boottime_usec, boot_id)
 
 
-def planned(*hooks: str, at_once: int = 0) -> Plan:
-    """Return a plan by which these hooks match every event."""
-    return lambda _: [NewRun(hook, "", at_once) for hook in hooks]
+def terms(*hooks: str, at_once: int = 0, at: Now | None = None, **values: Any) -> Terms:
+    """Return terms by which these hooks match every event."""
+    runs = [NewRun(hook, "", at_once) for hook in hooks]
+    return Terms(matched=lambda _: runs, now=at or now(), **values)
 
 
 @contextmanager
@@ -57,8 +58,10 @@ class Ledger(Books):
     ) -> Booked:
         told: Event = event(**({"job_id": 0} | values))
         request = StartRequest(event=told, request_id=request_id, tie=tie, uid=uid)
-        plan, at = planned(*hooks, at_once=at_once), at or now(boot_id=self.boot_id)
-        return self.start_job(request, plan, room, at, slots)
+        at = at or now(boot_id=self.boot_id)
+        return self.start_job(
+            request, terms(*hooks, at_once=at_once, at=at, room=room, slots=slots)
+        )
 
     def end(
         self,
@@ -70,8 +73,8 @@ class Ledger(Books):
         **values: Any,
     ) -> Booked:
         request = EndRequest(**({"outcome": Outcome.SUCCESS} | values))
-        plan, at = planned(*hooks, at_once=at_once), at or now(boot_id=self.boot_id)
-        return self.end_job(request, plan, room, at, slots)
+        at = at or now(boot_id=self.boot_id)
+        return self.end_job(request, terms(*hooks, at_once=at_once, at=at, room=room, slots=slots))
 
     def contents(self) -> list[list[tuple[Any, ...]]]:
         """Return every row of every table."""

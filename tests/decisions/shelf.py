@@ -17,7 +17,7 @@ from hookd.server.books import Books
 from hookd.server.entries import Booked, StartRequest
 from hookd.server.protocol import ListJobs
 from hookd.server.store import Store
-from tests.decisions.ledger import now, planned
+from tests.decisions.ledger import terms
 from tests.decisions.making import event
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ def starting(
     """Return the act that writes the start of a job."""
     told = event(**({"job_id": 0} | values))
     request = StartRequest(event=told, request_id=request_id, tie=False, uid=1)
-    return lambda books: books.start_job(request, planned(*hooks), 1000, now())
+    return lambda books: books.start_job(request, terms(*hooks))
 
 
 @asynccontextmanager

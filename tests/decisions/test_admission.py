@@ -18,7 +18,7 @@ from hookd.server.admission import (
     check_end,
     check_instance,
     check_job_id,
-    page,
+    check_page,
     start_event,
 )
 from hookd.server.protocol import METHODS, Cancel, EndJob, ListJobs, StartJob
@@ -221,7 +221,7 @@ def test_attributes() -> None:
 
 
 def listed(**values: Any) -> tuple[int | None, int]:
-    return page(ListJobs(**values))
+    return check_page(ListJobs(**values))
 
 
 def test_pages() -> None:

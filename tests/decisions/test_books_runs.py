@@ -15,7 +15,7 @@ from hookd.model import INT_MAX, Event, JobState, Outcome, Phase, Receipt, Resul
 from hookd.server import archive
 from hookd.server.entries import Finish, HookState, NewRun, StartRequest
 from hookd.server.lifecycle import IllegalChange, Stored
-from tests.decisions.ledger import Ledger, now, opened
+from tests.decisions.ledger import Ledger, now, opened, terms
 from tests.decisions.making import event, receipt
 
 
@@ -243,11 +243,11 @@ def test_hooks_are_remembered(tmp_path: Path) -> None:
 def test_a_replay_is_the_next_attempt_of_each_event(books: Ledger) -> None:
     books.start("a", "b")
     books.runs.finish([ended(1), ended(2)], now())
-    (start,) = books.replay(1, lambda _: [NewRun("a", "")], 100)
+    (start,) = books.replay(1, terms("a"))
     books.end("a", job_id=1)
     books.runs.hand_over([3, 4], "r")
     books.runs.finish([ended(3, Result.FAILED), ended(4)], now())
-    again = books.replay(1, lambda _: [NewRun("a", "")], 100)
+    again = books.replay(1, terms("a"))
     told = [(b.event.phase, [(run.run_id, run.attempt) for run, _ in b.runs]) for b in again]
     assert [(run.run_id, run.attempt) for run, _ in start.runs] == [(3, 2)]
     assert told == [(Phase.START, [(5, 3)]), (Phase.END, [(6, 2)])]
@@ -255,9 +255,9 @@ def test_a_replay_is_the_next_attempt_of_each_event(books: Ledger) -> None:
     assert [f.replay for f in books.runs.open_runs(lambda _hook, _event: "")] == [True, True]
     before = books.contents()
     with pytest.raises(NoSuchJob):
-        books.replay(9, lambda _: [], 100)
+        books.replay(9, terms())
     with pytest.raises(QueueFull):
-        books.replay(1, lambda _: [NewRun("a", "")], 3)
+        books.replay(1, terms("a", room=3))
     assert books.contents() == before
 
 

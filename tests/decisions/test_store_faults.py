@@ -21,7 +21,7 @@ from hookd.server.books import Books
 from hookd.server.entries import Booked, EndRequest
 from hookd.server.schema import VERSION
 from hookd.server.store import CREATED, DATABASE
-from tests.decisions.ledger import now, planned
+from tests.decisions.ledger import terms
 from tests.decisions.shelf import asynchronous, shelf
 
 
@@ -285,7 +285,7 @@ async def test_a_value_that_cannot_be_read_spoils_its_own_job_alone(directory: P
 
 def ending(job_id: int) -> Callable[[Books], Booked]:
     request = EndRequest(job_id=job_id, outcome=Outcome.SUCCESS)
-    return lambda books: books.end_job(request, planned(), 1000, now())
+    return lambda books: books.end_job(request, terms())
 
 
 @pytest.mark.parametrize("fault", ["full", "full_at_first", "read_only", "io_error"])

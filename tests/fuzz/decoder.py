@@ -63,7 +63,7 @@ def _check_values(asked: Any) -> None:
     elif isinstance(asked, protocol.EndJob):
         assert isinstance(admission.check_end(asked), Outcome)
     elif isinstance(asked, protocol.ListJobs):
-        before, limit = admission.page(asked)
+        before, limit = admission.check_page(asked)
         assert limit >= 1 and (before is None or before >= 0)
     elif isinstance(asked, protocol.Cancel):
         admission.check_cancel(asked)
