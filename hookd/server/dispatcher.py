@@ -238,7 +238,7 @@ class Dispatcher:
     def _ended(self, live: LiveRun, finish: Finish, finished: Finished) -> None:
         """Make a run's end known in memory, now that it is on disk."""
         event = live.event
-        retry = self._retry(live, finished.retry, finish.retry_due_usec)
+        retry = self._retry(live, finished.retry)
         if finish.refusal is not None and event.refusal is None:
             event.refusal = finish.refusal
             self.roster.open_jobs.discard(event.job)
@@ -255,8 +255,9 @@ class Dispatcher:
         if decisions:
             self._carry_out(decisions)
 
-    def _retry(self, live: LiveRun, run: HookRun | None, due_usec: int | None) -> Ticket | None:
-        if run is None or due_usec is None or self.roster.get(run.run_id) is not None:
+    def _retry(self, live: LiveRun, run: HookRun | None) -> Ticket | None:
+        """Take in the next attempt of a run; a clock that is set meanwhile changes nothing."""
+        if run is None or self.roster.get(run.run_id) is not None:
             return None
         ticket = live.ticket
         retry = self.roster.admit(
@@ -267,7 +268,7 @@ class Dispatcher:
             replay=not ticket.gate,
             test=False,
         )
-        self._set_due(retry, due_usec)
+        retry.due = live.retry_due
         return retry
 
     # What is seen from outside.

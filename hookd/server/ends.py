@@ -65,6 +65,7 @@ class Ends:
             if receipt.result is not Result.INTERRUPTED:
                 wait = backoff(hook, live.run.attempt, os.urandom(1)[0] / 255)
             due = self._now().usec + int(wait * 1e6)
+            live.retry_due = self._loop.time() + wait
         refused = None
         if live.ticket.gate and not again:
             refused = refusal(hook, live.run.hook, receipt)

@@ -24,8 +24,9 @@ class LiveRun(msgspec.Struct, eq=False):
     """A run that has not ended: what the outside sees, the schedule's ticket, the event.
 
     `runner` is the instance that it is handed over to; None before that. `start` is what that one
-    is still to be sent. `cancelled`: why it is to end,
-    which the runner may not have heard. `ending`: its result is on the way to the disk.
+    is still to be sent. `cancelled`: why it is to end, which the runner may not have heard.
+    `ending`: its result is on the way to the disk. `retry_due`: the moment of the loop's clock
+    from which its next attempt may start, where there is to be one.
     """
 
     run: HookRun
@@ -35,6 +36,7 @@ class LiveRun(msgspec.Struct, eq=False):
     start: Start | None = None
     cancelled: str | None = None
     ending: bool = False
+    retry_due: float | None = None
 
 
 class LiveEvent(msgspec.Struct, eq=False):

@@ -7,6 +7,7 @@ import sqlite3
 import struct
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_clock_that_jumps(daemon: Daemon, jump: Jump, seconds: int) -> None:
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as books:
         ((duration,),) = books.execute("SELECT duration_usec FROM jobs WHERE job_id = 1")
     assert 0 <= duration < MOST
+
+
+def test_a_clock_that_jumps_while_an_end_is_written(daemon: Daemon, jump: Jump) -> None:
+    """The next attempt waits as long as was decided before the jump."""
+    retry = '[retry]\nattempts = 2\nbackoff = "2s"\n'
+    waiting(daemon, "slow", f'phases = ["start"]\n{retry}', "exit 1")
+    daemon.start()
+    database = daemon.directory / "state" / "hookd.db"
+    with Wire(daemon.socket) as wire, closing(sqlite3.connect(database)) as books:
+        wire.start()
+        running(daemon)
+        books.execute("BEGIN IMMEDIATE")  # nothing is written from now on
+        let_go(daemon, "slow")
+        eventually(lambda: wire.call("io.hookd.Manager.ListHooks")["hooks"][0]["failures"] == 1)
+        jump(HOUR)
+        books.rollback()
+        first, second = ended(wire, 1, 2)
+    waited = second["started_usec"] - first["started_usec"] - first["duration_usec"]
+    assert 1_000_000 <= waited < MOST
 
 
 def test_history_does_not_go_by_a_clock_that_jumps(daemon: Daemon, jump: Jump) -> None:
