@@ -163,6 +163,14 @@ STORAGE_FAILED = _kind(
     "and hookd tries again by itself.\n\n"
     "Look at the disk that holds the state directory: is it full, read-only, failing?",
 )  # fmt: skip
+STORAGE_CREATED = _kind(
+    "storage-created", "4cc384ec202042fd93cf018d9ee92ffe", NOTICE,
+    "a new database was made: {detail}",
+    "The state directory was empty, so hookd begins with a new database: no job is known, and job "
+    "IDs count from 1.\n\n"
+    "Where hookd had run before, its state directory has been lost or replaced: stop hookd, put "
+    "the directory back and start it again.",
+)  # fmt: skip
 STORAGE_RECOVERED = _kind(
     "storage-recovered", "0c008a21ae63482798fc1123a5f37924", NOTICE, "storage works again{detail}",
     "The database can be written again; events are accepted as before.",

@@ -32,6 +32,7 @@ from hookd.records import (
     RUNNER_LOST,
     SERVER_STARTED,
     SERVER_STOPPED,
+    STORAGE_CREATED,
     STORAGE_FAILED,
     STORAGE_RECOVERED,
 )
@@ -185,6 +186,8 @@ class Daemon:
         if self._restored:
             return
         self._restored = True
+        if self._store.created:
+            self._journal.send(STORAGE_CREATED, detail=str(self._store.path))
         self._upkeep.tie_broken({job for job, tie in jobs.items() if tie})  # of before
         self._late = asyncio.get_running_loop().call_later(
             RUNNER_SEC, self._on_runner_lost, "it has not said who it is"

@@ -73,6 +73,7 @@ class _Batch:
 class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
+    `created`: whether there was no database when it was last opened.
     `on_health` is called in the event loop with None when the database works again and with the
     reason when it begins to fail. `opened` is called in the writer's thread whenever the database
     has been opened, before anything else is done with it, to read what its owner must know; what
@@ -94,6 +95,7 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._lock = _lock(directory)
         self._books: Books | None = None
+        self.created = False
         self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
         self._waiting: deque[_Operation[Any]] = deque()
@@ -226,16 +228,17 @@ class Store:
             return self._books
         self._check_directory()
         self._check_file()
-        created = self.path.parent / CREATED
+        marker = self.path.parent / CREATED
+        self.created = not self.path.exists()
         connection = _connect(self.path)
         try:
-            examine(connection, may_be_empty=not created.exists())
+            examine(connection, may_be_empty=not marker.exists())
             _make_durable(connection)
             migrate(connection)
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
-            if not created.exists():
-                created.write_text(_CREATED_TEXT)
+            if not marker.exists():
+                marker.write_text(_CREATED_TEXT)
             self._loop.call_soon_threadsafe(self.opened(books))
         except BaseException:
             connection.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hookd.records import RUN_ENDED, STORAGE_FAILED, STORAGE_RECOVERED
+from hookd.records import RUN_ENDED, STORAGE_CREATED, STORAGE_FAILED, STORAGE_RECOVERED
 from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -176,6 +176,16 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda database: database.write_bytes(b""), "is empty"),
     "of another owner": (give_away, "belongs to uid 12345"),
 }
+
+
+def test_that_a_database_is_new_is_said_once(
+    daemon: Daemon, database: Path, records: Records
+) -> None:
+    for _ in range(2):
+        daemon.start()
+        assert daemon.stop() == 0
+    (said,) = records.find(MESSAGE_ID=STORAGE_CREATED.message_id)
+    assert said["MESSAGE"] == f"a new database was made: {database}"
 
 
 @pytest.mark.parametrize("case", CASES)
