@@ -27,6 +27,7 @@ from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printa
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
 MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
+AGAIN_SEC = 0.02  # between two tries where nothing tells that there is room
 LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
 PACKET = 128 * 1024  # bytes: a socket of the default size, see socket(7), takes them at once
 ROOM = 8 * 1024 * 1024  # bytes asked for; the kernel gives net.core.wmem_max, see socket(7)
@@ -158,6 +159,7 @@ class Journal:
         self._room = select.poll()
         self._inode = 0
         self._library_blocks = True  # until its own socket is known
+        self._library_full = False  # its own socket, while ours may have room
         self._looked = -LOOK_AGAIN_SEC
         self._queue: deque[_Record | _Line] = deque()
         self._lost = 0
@@ -272,13 +274,17 @@ class Journal:
 
     def _wait(self) -> None:
         """See to it that `_drain` is called when there is room."""
-        if self._socket is not None:
+        if self._socket is not None and not self._library_full:
             self._loop.add_writer(self._socket.fileno(), self._drain)
-        elif self._retry is None:  # epoll(7) takes no regular file, which stderr may be
-            self._retry = self._loop.call_later(0.05, self._drain)
+            return
+        if self._socket is not None:
+            self._loop.remove_writer(self._socket.fileno())
+        if self._retry is None:  # epoll(7) takes no regular file, which stderr may be
+            self._retry = self._loop.call_later(AGAIN_SEC, self._drain)
 
     def _drain(self) -> None:
         self._retry = None
+        self._library_full = False
         while self._queue:
             if not self._write(self._queue[0]):
                 self._wait()
@@ -305,8 +311,10 @@ class Journal:
 
     def _send(self, sock: socket.socket, record: _Record | _Line) -> bool:
         """Write, records by the library; False where the last place was just taken."""
+        packet = record.packet() if isinstance(record, _Line) else b""
+        own = 0 < len(packet) <= PACKET
         try:
-            if isinstance(record, _Line) and len(packet := record.packet()) <= PACKET:
+            if own:
                 sock.send(packet)
             elif self._library_blocks:
                 _first(record.native())
@@ -314,6 +322,7 @@ class Journal:
             else:
                 sendv(*record.native())
         except BlockingIOError:
+            self._library_full = not own
             return False
         return True
 

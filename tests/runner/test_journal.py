@@ -14,6 +14,7 @@ import select
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,31 @@ def test_bytes_that_are_no_text_arrive_as_they_were(written: Records) -> None:
     within(journal.SOCKET, work)
     (found,) = written.find(_PID=os.getpid())
     assert found["HOOKD_USER"] == b"a\xff"
+
+
+def test_a_full_socket_of_the_library_is_not_tried_all_the_time(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours says that there is room. The library's is full at a size that only root can set."""
+    journald = Journald(scratch / "socket")
+    tries: list[float] = []
+
+    def sendv(*_: bytes) -> None:
+        tries.append(time.monotonic())
+        if len(tries) < 4:
+            raise BlockingIOError
+
+    async def work(one: Journal) -> None:
+        monkeypatch.setattr(journal, "sendv", sendv)
+        one.send(records.SERVER_STARTED, detail="up")
+        await one.flush(20)
+        assert one.flushed
+
+    within(scratch / "socket", work)
+    journald.end()
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert len(pauses) == 3
+    assert min(pauses) >= journal.AGAIN_SEC / 2
 
 
 def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
