@@ -19,42 +19,52 @@ START = 'phases = ["start"]\n'
 
 def alive(daemon: Daemon) -> int:
     """Return how many hooks are alive; one that has just forked looks like two."""
-    mark = str(daemon.directory / "slow")
+    marks = {str(daemon.directory / name) for name in ("slow", "slow-again")}
     found = psutil.process_iter(["cmdline", "ppid"])
-    parents = {one.pid: one.info["ppid"] for one in found if mark in (one.info["cmdline"] or [])}
+    parents = {
+        one.pid: one.info["ppid"] for one in found if marks & {*(one.info["cmdline"] or [])}
+    }
     return sum(parent not in parents for parent in parents.values())
 
 
-@pytest.mark.parametrize("on_crash", ["report", "rerun"])
 @pytest.mark.parametrize("victims", ["runner", "both"])
 def test_a_runner_that_dies(
-    daemon: Daemon, runner: RunnerUnit, records: Records, victims: str, on_crash: str
+    daemon: Daemon, runner: RunnerUnit, records: Records, victims: str
 ) -> None:
-    waiting(daemon, "slow", START + f'[run]\nmax_running = 1\non_crash = "{on_crash}"\n')
+    one_at_a_time = START + "[run]\nmax_running = 1\n"
+    waiting(daemon, "slow", one_at_a_time)
+    waiting(daemon, "slow-again", one_at_a_time + 'on_crash = "rerun"\n')
     runner.start()
     daemon.start(*runner.arguments)
     with Wire(daemon.socket) as wire:
         for _ in range(2):
             wire.start()
-        running(daemon)
+        running(daemon, 2)
     runner.kill()
     if victims == "both":
         daemon.kill()
     eventually(lambda: alive(daemon) == 0)
     let_go(daemon, "slow")
+    let_go(daemon, "slow-again")
     runner.start()
     if victims == "both":
         daemon.start(*runner.arguments)
     with Wire(daemon.socket) as wire:
-        runs = ended(wire, 1, runs=1 if on_crash == "report" else 2)
-        (other,) = ended(wire, 2, runs=1)
-    assert (runs[0]["result"], runs[0]["attempt"]) == ("interrupted", 1)
-    assert "runner" in runs[0]["reason"]
-    assert [(r["result"], r["attempt"]) for r in runs[1:]] == [("success", 2)] * (len(runs) - 1)
-    assert (other["result"], other["attempt"]) == ("success", 1)
+        runs = ended(wire, 1, runs=3)
+        others = ended(wire, 2, runs=2)
+    interrupted = [run for run in runs if run["attempt"] == 1]
+    assert [(run["hook"], run["result"]) for run in interrupted] == [
+        ("slow", "interrupted"),
+        ("slow-again", "interrupted"),
+    ]
+    assert all("runner" in run["reason"] for run in interrupted)
+    assert (runs[2]["hook"], runs[2]["result"], runs[2]["attempt"]) == ("slow-again", "success", 2)
+    assert [(run["result"], run["attempt"]) for run in others] == [("success", 1)] * 2
     told = records.find(MESSAGE_ID=RUN_INTERRUPTED.message_id)
-    assert [int(record["HOOKD_RUN_ID"]) for record in told] == [runs[0]["run_id"]]
-    assert len(noted(daemon)) == len(set(noted(daemon))) == len(runs) + 1
+    assert [int(record["HOOKD_RUN_ID"]) for record in told] == [
+        run["run_id"] for run in interrupted
+    ]
+    assert len(noted(daemon)) == len(set(noted(daemon))) == 5
 
 
 def test_a_hook_that_takes_the_runner_down_is_not_run_for_ever(
