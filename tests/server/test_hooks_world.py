@@ -7,12 +7,13 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
-from tests.support.wire import Wire
+from tests.support.wire import JOB, Wire
 
 LOOK = """\
 cat /proc/self/status >{to}/status
@@ -28,16 +29,40 @@ TOLD = {
 }
 
 
-@pytest.fixture
-def seen(daemon: Daemon) -> Path:
+MANAGER = "io.hookd.Manager."
+
+
+@pytest.fixture(scope="module")
+def world(shared: Daemon) -> Daemon:
+    """Return a daemon in which the hooks of each test have a profile of their own."""
+    shared.directory.chmod(0o755)  # hooks of other users lie in it
+    shared.start()
+    return shared
+
+
+def define(world: Daemon, profile: str, **hooks: str) -> None:
+    """Give jobs of this profile these hooks, and no others."""
+    for name, text in hooks.items():
+        world.hook(name, f'match.profile = "{profile}"\n{text}')
+    with Wire(world.socket) as wire:
+        wire.call(MANAGER + "Reload")
+
+
+def start(world: Daemon, profile: str) -> dict[str, dict[str, Any]]:
+    """Start a job of this profile; return its runs, which have ended, by the hook's name."""
+    with Wire(world.socket) as wire:
+        return {run["hook"]: run for run in wire.start(profile=profile, wait=True)["hooks"]}
+
+
+@pytest.fixture(scope="module")
+def seen(world: Daemon) -> Path:
     """Return the directory where a hook, which has run, has written what it found."""
-    to = daemon.directory / "seen"
+    to = world.directory / "seen"
     to.mkdir()
-    script = daemon.script("look", LOOK.format(to=to))
-    daemon.hook("look", f'command = "{script}"\n[run]\nenvironment = {{ OWN = "a b" }}\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        assert wire.start(wait=True)["hooks"][0]["result"] == "success"
+    script = world.script("look", LOOK.format(to=to))
+    text = f'command = "{script}"\n[run]\nenvironment = {{ OWN = "a b" }}\n'
+    define(world, "seen", look=text)
+    assert start(world, "seen")["look"]["result"] == "success"
     return to
 
 
@@ -87,25 +112,24 @@ def test_session_umask_and_directory_are_its_own(seen: Path) -> None:
     assert (umask, directory) == ("0077", "/")
 
 
-def test_a_stuck_hook_times_out_and_delays_nobody(daemon: Daemon) -> None:
-    daemon.hook(
-        "stuck", 'command = "/bin/sleep 60"\n[limits]\ntimeout = "1s"\nkill_grace = "1s"\n'
+def test_a_stuck_hook_times_out_and_delays_nobody(world: Daemon) -> None:
+    define(
+        world,
+        "stuck",
+        stuck='command = "/bin/sleep 60"\n[limits]\ntimeout = "1s"\nkill_grace = "1s"\n',
+        quick='command = "/bin/true"\n',
     )
-    daemon.hook("quick", 'command = "/bin/true"\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire, Wire(daemon.socket) as other:
+    with Wire(world.socket) as wire, Wire(world.socket) as other:
+
+        def found() -> dict[str, tuple[str, str | None]]:
+            jobs = other.call(MANAGER + "ListJobs", {"profile": "stuck"})["jobs"]
+            runs = [run for job in jobs for run in other.job(job["job_id"])["hooks"]]
+            return {run["hook"]: (run["state"], run["result"]) for run in runs}
+
         began = time.monotonic()
-        wire.send("StartJob", {
-            "profile": "P", "user": "", "client_ip": "::1", "client_build_no": "", "wait": True,
-        })  # fmt: skip
-        eventually(lambda: other.status()["running"] == 1)
-        for _ in range(5):
-            quick = [
-                run for run in other.call("io.hookd.Jobs.GetJob", {"job_id": 1})["job"]["hooks"]
-                if run["hook"] == "quick"
-            ]  # fmt: skip
+        wire.send("StartJob", JOB | {"profile": "stuck", "wait": True})
+        eventually(lambda: found() == {"stuck": ("running", None), "quick": ("ended", "success")})
         assert time.monotonic() - began < 1
-        assert quick[0]["result"] == "success"
         runs = {run["hook"]: run for run in wire.receive()["parameters"]["hooks"]}
     assert time.monotonic() - began < 3
     assert runs["stuck"]["result"] == "timeout"
@@ -113,14 +137,14 @@ def test_a_stuck_hook_times_out_and_delays_nobody(daemon: Daemon) -> None:
     assert runs["quick"]["result"] == "success"
 
 
-def test_exit_statuses_and_signals_become_results(daemon: Daemon) -> None:
-    for name, text in {
-        "zero": "exit 0", "skip": "exit 75", "three": "exit 3", "segv": "kill -SEGV $$",
-    }.items():  # fmt: skip
-        daemon.hook(name, f'command = "{daemon.script(name, text)}"\nphases = ["start"]\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        runs = {run["hook"]: run for run in wire.start(wait=True)["hooks"]}
+def test_exit_statuses_and_signals_become_results(world: Daemon) -> None:
+    scripts = {"zero": "exit 0", "skip": "exit 75", "three": "exit 3", "segv": "kill -SEGV $$"}
+    hooks = {
+        name: f'command = "{world.script(name, text)}"\nphases = ["start"]\n'
+        for name, text in scripts.items()
+    }
+    define(world, "ends", **hooks)
+    runs = start(world, "ends")
     found = {n: (r["result"], r["exit_status"], r["signal"]) for n, r in runs.items()}
     assert found == {
         "zero": ("success", 0, None),
@@ -130,17 +154,16 @@ def test_exit_statuses_and_signals_become_results(daemon: Daemon) -> None:
     }
 
 
-def test_limits_are_in_force_from_the_first_instruction(daemon: Daemon) -> None:
-    to = daemon.directory / "limits"
-    script = daemon.script("look", f"cat /proc/self/limits >{to}; nice >>{to}; ionice >>{to}\n")
-    daemon.hook(
+def test_limits_are_in_force_from_the_first_instruction(world: Daemon) -> None:
+    to = world.directory / "limits"
+    script = world.script("show", f"cat /proc/self/limits >{to}; nice >>{to}; ionice >>{to}\n")
+    define(
+        world,
         "limits",
-        f'command = "{script}"\n[limits]\ncpu_time = "5s"\nopen_files = 77\nfile_size = "3M"\n'
-        'nice = 7\nio_class = "idle"\ncpu_affinity = [0]\n',
+        limits=f'command = "{script}"\n[limits]\ncpu_time = "5s"\nopen_files = 77\n'
+        'file_size = "3M"\nnice = 7\nio_class = "idle"\ncpu_affinity = [0]\n',
     )
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        assert wire.start(wait=True)["hooks"][0]["result"] == "success"
+    assert start(world, "limits")["limits"]["result"] == "success"
     text = to.read_text()
     soft = {line[:26].strip(): line[26:47].strip() for line in text.splitlines()[1:-2]}
     assert soft["Max cpu time"] == "5"
@@ -150,14 +173,11 @@ def test_limits_are_in_force_from_the_first_instruction(daemon: Daemon) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs a hook as another user")
-def test_a_hook_runs_as_the_user_it_names(daemon: Daemon) -> None:
-    to = daemon.directory / "who"
+def test_a_hook_runs_as_the_user_it_names(world: Daemon) -> None:
+    to = world.directory / "who"
     to.touch()
     to.chmod(0o666)
-    daemon.directory.chmod(0o755)
-    script = daemon.script("ask", f"id -un >{to}; id -Gn >>{to}; echo $HOME $LOGNAME >>{to}\n")
-    daemon.hook("who", f'command = "{script}"\n[run]\nuser = "nobody"\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        assert wire.start(wait=True)["hooks"][0]["result"] == "success"
+    script = world.script("ask", f"id -un >{to}; id -Gn >>{to}; echo $HOME $LOGNAME >>{to}\n")
+    define(world, "who", who=f'command = "{script}"\n[run]\nuser = "nobody"\n')
+    assert start(world, "who")["who"]["result"] == "success"
     assert to.read_text().splitlines() == ["nobody", "nogroup", "/nonexistent nobody"]
