@@ -77,6 +77,13 @@ def test_a_secret_of_a_hook_is_told_nobody(
     assert SECRET not in daemon.said()
 
 
+@pytest.fixture(scope="module")
+def shared_hookd(shared: Daemon) -> Daemon:
+    """Return a daemon whose one hook, `h`, each test writes anew."""
+    shared.start()
+    return shared
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -88,21 +95,20 @@ def test_a_secret_of_a_hook_is_told_nobody(
     ],
 )
 def test_no_error_of_the_configuration_repeats_a_secret(
-    daemon: Daemon, records: Records, environment: str
+    shared_hookd: Daemon, records: Records, environment: str
 ) -> None:
-    daemon.start()
-    daemon.hook("h", f'command = "/bin/true"\n[run]\nenvironment = {environment}\n')
-    with Wire(daemon.socket) as wire:
+    shared_hookd.hook("h", f'command = "/bin/true"\n[run]\nenvironment = {environment}\n')
+    with Wire(shared_hookd.socket) as wire:
         error, parameters = wire.error(MANAGER + "Reload")
     assert error.endswith("InvalidConfiguration") and SECRET not in json.dumps(parameters)
-    assert SECRET not in repr(records.find(SYSLOG_IDENTIFIER="hookd")) + daemon.said()
+    assert SECRET not in repr(records.find(SYSLOG_IDENTIFIER="hookd")) + shared_hookd.said()
 
 
-def test_a_variable_that_is_too_long_is_named_without_its_value(daemon: Daemon) -> None:
+def test_a_variable_that_is_too_long_is_named_without_its_value(shared_hookd: Daemon) -> None:
     long = SECRET * (MAX_WORD // len(SECRET) + 1)
-    daemon.hook("h", f'command = "/bin/true"\n[run]\nenvironment = {{ TOKEN = "{long}" }}\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
+    shared_hookd.hook("h", f'command = "/bin/true"\n[run]\nenvironment = {{ TOKEN = "{long}" }}\n')
+    with Wire(shared_hookd.socket) as wire:
+        wire.call(MANAGER + "Reload")
         (run,) = wire.call("StartJob", JOB | {"wait": True})["hooks"]
     assert run["reason"].startswith("variable TOKEN is too long: ")
-    assert SECRET not in run["reason"] + daemon.said()
+    assert SECRET not in run["reason"] + shared_hookd.said()
