@@ -177,13 +177,14 @@ def test_what_comes_late_of_an_older_event_replaces_nothing_newer() -> None:
     plan = schedule(h='run.overlap = "replace"', other="")
     plan.add([ticket(1, job=1), ticket(2, "other", job=1)], 0)
     assert begun(plan) == [1, 2]
-    plan.add([ticket(3, job=1, phase=END)], 0)
+    end = ticket(3, job=1, phase=END)
+    plan.add([end], 0)
     plan.ended(1, 0, ticket(5, job=1, attempt=2, due=5.0))
     plan.add([ticket(4, job=2)], 0)
     assert begun(plan) == [4]
     assert told(plan.tick(5.0)) == [(5, "replaced by run 4")]
     plan.ended(2, 6)
-    assert told(plan.ended(5, 6)) == [(3, "replaced by run 4")]
+    assert plan.ended(5, 6) == [Drop(end, Result.CANCELLED, "replaced by run 4")]
     plan.ended(4, 6, ticket(6, job=2, attempt=2))
     assert begun(plan) == [6]
 
