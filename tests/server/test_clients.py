@@ -15,12 +15,12 @@ from tests.support.daemon import Daemon
 from tests.support.wire import END, JOB, Wire
 
 
-@pytest.fixture
-def ready(daemon: Daemon) -> Daemon:
+@pytest.fixture(scope="module")
+def ready(shared: Daemon) -> Daemon:
     """Return a started daemon with one hook."""
-    daemon.hook("nothing", 'command = "/bin/true"')
-    daemon.start()
-    return daemon
+    shared.hook("nothing", 'command = "/bin/true"')
+    shared.start()
+    return shared
 
 
 def test_bytes_on_a_socket(ready: Daemon) -> None:
@@ -35,10 +35,11 @@ def test_calls_in_one_packet_and_in_single_bytes(ready: Daemon) -> None:
     call = json.dumps({"method": "io.hookd.Jobs.StartJob", "parameters": JOB}).encode() + b"\0"
     with Wire(ready.socket) as wire:
         wire.socket.sendall(call * 3)
-        assert [wire.receive()["parameters"]["job_id"] for _ in range(3)] == [1, 2, 3]
+        first, *more = [wire.receive()["parameters"]["job_id"] for _ in range(3)]
+        assert more == [first + 1, first + 2]
         for byte in call:
             wire.socket.sendall(bytes([byte]))
-        assert wire.receive()["parameters"]["job_id"] == 4
+        assert wire.receive()["parameters"]["job_id"] == first + 3
 
 
 def test_answers_reach_a_client_that_has_stopped_writing(ready: Daemon) -> None:
@@ -46,14 +47,17 @@ def test_answers_reach_a_client_that_has_stopped_writing(ready: Daemon) -> None:
     with Wire(ready.socket) as wire:
         wire.send("StartJob", JOB | {"wait": True})
         wire.socket.shutdown(1)
-        assert wire.receive()["parameters"]["job_id"] == 1
+        job_id = wire.receive()["parameters"]["job_id"]
         assert wire.receive() == {}
+    with Wire(ready.socket) as wire:
+        assert wire.job(job_id)["job_id"] == job_id
 
 
 def test_a_oneway_call_has_no_answer(ready: Daemon) -> None:
     with Wire(ready.socket) as wire:
-        wire.send("StartJob", JOB, oneway=True)
-        assert wire.job(1)["job_id"] == 1
+        wire.send("StartJob", JOB | {"profile": "oneway"}, oneway=True)
+        (job,) = wire.call("io.hookd.Manager.ListJobs", {"profile": "oneway"})["jobs"]
+        assert wire.job(job["job_id"])["profile"] == "oneway"
 
 
 def test_more_tells_of_each_change(ready: Daemon) -> None:
@@ -125,7 +129,10 @@ def test_asyncvarlink(ready: Daemon) -> None:
         transport.close()
         return started["job_id"], ended["job_id"]
 
-    assert asyncio.run(both()) == (1, 1)
+    started, ended = asyncio.run(both())
+    assert started == ended
+    with Wire(ready.socket) as wire:
+        assert wire.job(started)["state"] == "ended"
 
 
 @pytest.mark.skipif(
@@ -143,8 +150,10 @@ def test_varlinkctl(ready: Daemon) -> None:
     for interface in ("io.hookd.Jobs", "io.hookd.Manager", "org.varlink.service"):
         assert interface in run("introspect", address, interface)
     started = json.loads(run("call", address, "io.hookd.Jobs.StartJob", json.dumps(JOB)))
-    assert started["job_id"] == 1
+    job_id = started["job_id"]
     ended = json.loads(
-        run("call", address, "io.hookd.Jobs.EndJob", json.dumps(END | {"job_id": 1}))
+        run("call", address, "io.hookd.Jobs.EndJob", json.dumps(END | {"job_id": job_id}))
     )
-    assert ended["job_id"] == 1
+    assert ended["job_id"] == job_id
+    with Wire(ready.socket) as wire:
+        assert wire.job(job_id)["state"] == "ended"
