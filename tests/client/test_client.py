@@ -16,10 +16,16 @@ from tests.support.eventually import eventually
 JOB: dict[str, Any] = {"profile": "Mail", "user": "ann@example.com", "client_ip": "10.0.0.7"}
 
 
-def test_a_job_and_its_runs_come_typed(daemon: Daemon) -> None:
-    daemon.hook("true", 'command = "/bin/true"\n')
-    daemon.start()
-    with daemon.client() as hookd:
+@pytest.fixture(scope="module")
+def ready(shared: Daemon) -> Daemon:
+    """Return a started daemon with one hook."""
+    shared.hook("true", 'command = "/bin/true"\n')
+    shared.start()
+    return shared
+
+
+def test_a_job_and_its_runs_come_typed(ready: Daemon) -> None:
+    with ready.client() as hookd:
         started = hookd.start_job(**JOB, attributes={"tape": "7"}, wait=True)
         (run,) = started.hooks
         assert (run.hook, run.phase, run.state) == ("true", Phase.START, RunState.ENDED)
@@ -31,9 +37,8 @@ def test_a_job_and_its_runs_come_typed(daemon: Daemon) -> None:
     assert job.attributes == {"tape": "7"}
 
 
-def test_the_same_request_twice_is_one_job(daemon: Daemon) -> None:
-    daemon.start()
-    with daemon.client() as hookd:
+def test_the_same_request_twice_is_one_job(ready: Daemon) -> None:
+    with ready.client() as hookd:
         first = hookd.start_job(**JOB, request_id="r-1")
         second = hookd.start_job(**JOB, request_id="r-1")
         assert (first.job_id, first.duplicate) == (second.job_id, False)
@@ -52,11 +57,10 @@ def test_a_client_outlives_a_restart_of_the_daemon(daemon: Daemon) -> None:
         assert hookd.end_job(first.job_id).job_id == first.job_id
 
 
-def test_a_tied_job_is_lost_with_its_client(daemon: Daemon) -> None:
-    daemon.start()
-    with daemon.client() as hookd:
+def test_a_tied_job_is_lost_with_its_client(ready: Daemon) -> None:
+    with ready.client() as hookd:
         tied = hookd.start_job(**JOB, tie=True)
-    with daemon.client() as hookd:
+    with ready.client() as hookd:
         eventually(lambda: hookd.get_job(tied.job_id).outcome is Outcome.LOST)
 
 
@@ -69,23 +73,20 @@ def test_server_started_loses_the_jobs_of_the_instance_before(daemon: Daemon) ->
         assert hookd.server_started("tuesday") == [job.job_id]
 
 
-def test_refusals_come_as_exceptions(daemon: Daemon) -> None:
-    daemon.start()
-    with daemon.client() as hookd:
+def test_refusals_come_as_exceptions(ready: Daemon) -> None:
+    with ready.client() as hookd:
         with pytest.raises(errors.InvalidParameter, match="client_ip: found"):
             hookd.start_job(**JOB | {"client_ip": "nowhere"})
-        with pytest.raises(errors.NoSuchJob, match="no job 99"):
-            hookd.get_job(99)
+        with pytest.raises(errors.NoSuchJob, match="no job 9999"):
+            hookd.get_job(9999)
         with pytest.raises(errors.MethodNotFound):
             hookd.call("io.hookd.Jobs.Nothing", {}, dict[str, Any])
         with pytest.raises(errors.InterfaceNotFound):
             hookd.call("io.example.Nothing", {}, dict[str, Any])
 
 
-def test_each_change_of_a_run_is_streamed(daemon: Daemon) -> None:
-    daemon.hook("true", 'command = "/bin/true"\n')
-    daemon.start()
-    with daemon.client() as hookd:
+def test_each_change_of_a_run_is_streamed(ready: Daemon) -> None:
+    with ready.client() as hookd:
         asked = JOB | {"client_build_no": "563", "wait": True}
         answers = list(hookd.stream("io.hookd.Jobs.StartJob", asked, dict[str, Any]))
     states = [answer["hooks"][0]["state"] for answer in answers if answer["hooks"]]
