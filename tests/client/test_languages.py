@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.wire import Wire
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
 EVIL = 'a "b" \\ $(id) `id` ; 🎉'
@@ -73,21 +74,34 @@ def run(program: list[str], daemon: Daemon, *words: str) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
 
 
-def test_start_and_end(daemon: Daemon, program: list[str]) -> None:
-    gate = daemon.script("gate", 'sleep 1; test "$HOOKD_PROFILE_NAME" != full || exit 1\n')
-    daemon.hook("gate", f'command = "{gate}"\nkind = "gate"\nphases = ["start"]\n')
-    daemon.start()
-    started = run(program, daemon, "start", EVIL, "ann@example.com", "fe80::1", "563")
-    assert (started.returncode, started.stdout) == (0, "1\n"), started.stderr
-    ended = run(program, daemon, "end", "1", "12", str(2**62), "warning")
+@pytest.fixture(scope="module")
+def gated(shared: Daemon) -> Daemon:
+    """Return a started daemon with a gate that takes its time, and refuses the profile `full`."""
+    gate = shared.script("gate", 'sleep 1; test "$HOOKD_PROFILE_NAME" != full || exit 1\n')
+    shared.hook("gate", f'command = "{gate}"\nkind = "gate"\nphases = ["start"]\n')
+    shared.start()
+    return shared
+
+
+def newest(daemon: Daemon) -> str:
+    """Return the ID of the job that was started last."""
+    with Wire(daemon.socket) as wire:
+        return str(wire.call("io.hookd.Manager.ListJobs", {"limit": 1})["jobs"][0]["job_id"])
+
+
+def test_start_and_end(gated: Daemon, program: list[str]) -> None:
+    started = run(program, gated, "start", EVIL, "ann@example.com", "fe80::1", "563")
+    job_id = newest(gated)
+    assert (started.returncode, started.stdout) == (0, f"{job_id}\n"), started.stderr
+    ended = run(program, gated, "end", job_id, "12", str(2**62), "warning")
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-    with daemon.client() as hookd:
-        job = hookd.get_job(1)
+    with gated.client() as hookd:
+        job = hookd.get_job(int(job_id))
     assert (job.profile, job.user, job.client_ip) == (EVIL, "ann@example.com", "fe80::1")
     assert (job.file_count, job.byte_count, job.outcome) == (12, 2**62, "warning")
     assert job.request_id and job.end_request_id
-    refused = run(program, daemon, "start", "full", "ann@example.com", "fe80::1", "563")
+    refused = run(program, gated, "start", "full", "ann@example.com", "fe80::1", "563")
     assert (refused.returncode, refused.stdout) == (75, "")
-    again = run(program, daemon, "end", "1", "12", "1", "warning")
+    again = run(program, gated, "end", job_id, "12", "1", "warning")
     assert again.returncode == 1
     assert "already" in again.stderr or "JobAlreadyEnded" in again.stderr
