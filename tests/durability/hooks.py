@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from tests.support.daemon import Daemon
@@ -10,6 +12,32 @@ from tests.support.eventually import eventually
 from tests.support.wire import Wire
 
 NOTE = "$HOOKD_JOB_ID $HOOKD_PHASE $HOOKD_HOOK $HOOKD_ATTEMPT"
+
+
+@contextlib.contextmanager
+def own_hooks(daemon: Daemon) -> Iterator[None]:
+    """Have a running daemon hold one test's hooks, notes and settings, and no others.
+
+    What the test writes is known after `reload`. In the end all its hooks are let go, and when
+    nothing runs or waits any more, what it has written is removed.
+    """
+    yield
+    directory = daemon.directory
+    hooks = list(directory.glob("hooks.d/*.toml"))
+    for hook in hooks:
+        let_go(daemon, hook.stem)
+    with Wire(daemon.socket) as wire:
+        eventually(lambda: (s := wire.status())["running"] == s["waiting"] == 0)
+    for path in (*hooks, *directory.glob("go-*"), directory / "side"):
+        path.unlink(missing_ok=True)
+    (directory / "hookd.toml").write_text("")
+    reload(daemon)
+
+
+def reload(daemon: Daemon) -> None:
+    """Have a running daemon read its hooks and settings anew."""
+    with Wire(daemon.socket) as wire:
+        wire.call("io.hookd.Manager.Reload")
 
 
 def noting(daemon: Daemon, name: str, options: str = "", then: str = "") -> None:
