@@ -158,10 +158,11 @@ def test_an_ordinary_users_default_path(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert load(None).config.hooks == {}  # nothing there: the defaults
 
 
-# With the directories of `lower` laid over /etc and /usr/lib, in a mount namespace of its own.
+# In a mount namespace of its own, with `lower`'s directories: instead of /etc, over which none can be
+# laid where something is mounted below it, and over /usr/lib.
 OVERLAID = """
 set -e
-mount -t overlay overlay -o lowerdir="$1/etc:/etc" /etc
+mount --bind "$1/etc" /etc
 mount -t overlay overlay -o lowerdir="$1/lib:/usr/lib" /usr/lib
 cd "$2"
 exec "$3" -c '
