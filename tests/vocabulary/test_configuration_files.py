@@ -158,8 +158,8 @@ def test_an_ordinary_users_default_path(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert load(None).config.hooks == {}  # nothing there: the defaults
 
 
-# In a mount namespace of its own, with `lower`'s directories: instead of /etc, over which none can be
-# laid where something is mounted below it, and over /usr/lib.
+# In a mount namespace of its own, with `lower`'s directories: over /usr/lib, and instead of /etc,
+# since none can be laid over it where something is mounted below it.
 OVERLAID = """
 set -e
 mount --bind "$1/etc" /etc
