@@ -18,6 +18,12 @@ from tests.support.leftovers import alive
 from tests.support.runner import PYTHON, Runner, event
 
 
+@pytest.fixture(scope="module")
+def runner(shared_runner: Runner) -> Runner:
+    """Return the one runner of this file: each test has it read its hook anew."""
+    return shared_runner
+
+
 def define(runner: Runner, script: str, tables: str = "", name: str = "hook") -> None:
     """Make a hook of an sh script and have the runner read it."""
     program = runner.script(name, script)
@@ -146,11 +152,12 @@ def test_the_receipt_counts_the_whole_tree(runner: Runner) -> None:
 
 def test_a_run_is_started_at_most_once(runner: Runner) -> None:
     define(runner, f"echo x >>{runner.directory}/count; sleep 0.2")
-    start = Start(100, "hook", 1, event())
+    run_id = 1_000_000  # far from those that are counted
+    start = Start(run_id, "hook", 1, event())
     runner.send(start, start)
-    runner.until_started(100)
+    runner.until_started(run_id)
     runner.send(start)
-    receipt = runner.until_ended(100)
+    receipt = runner.until_ended(run_id)
     assert receipt.result is Result.SUCCESS
     assert (runner.directory / "count").read_text() == "x\n"
 
