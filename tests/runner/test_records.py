@@ -27,6 +27,12 @@ def listens() -> bool:
 pytestmark = pytest.mark.skipif(not listens(), reason="no journal listens (tests/run brings one)")
 
 
+@pytest.fixture(scope="module")
+def runner(shared_runner: Runner) -> Runner:
+    """Return the one runner of this file: each test has it read its hook anew."""
+    return shared_runner
+
+
 def define(runner: Runner, script: str, tables: str = "") -> None:
     """Make a hook of an sh script."""
     program = runner.script("hook", script)
@@ -38,13 +44,15 @@ def define(runner: Runner, script: str, tables: str = "") -> None:
 def test_a_run_has_a_start_an_end_and_its_lines(runner: Runner) -> None:
     journal = Records()
     define(runner, "echo out; echo err >&2; exit 3")
-    receipt = runner.run("hook", phase=Phase.END, job_id=77, profile="a b", file_count=5)
+    run_id = runner.begin("hook", phase=Phase.END, job_id=77, profile="a b", file_count=5)
+    receipt = runner.until_ended(run_id)
     (started,) = journal.find(MESSAGE_ID=records.RUN_STARTED.message_id, HOOKD_JOB_ID=77)
     (ended,) = journal.find(MESSAGE_ID=records.RUN_ENDED.message_id, HOOKD_JOB_ID=77)
     lines = journal.find(SYSLOG_IDENTIFIER="hook", HOOKD_JOB_ID=77)
     shared: dict[str, Any] = {
-        "HOOKD_EVENT": "false", "HOOKD_PHASE": "end", "HOOKD_HOOK": "hook", "HOOKD_RUN_ID": "1",
-        "HOOKD_ATTEMPT": "1", "HOOKD_PROFILE": "a_b", "HOOKD_USER": "ann@example.com",
+        "HOOKD_EVENT": "false", "HOOKD_PHASE": "end", "HOOKD_HOOK": "hook",
+        "HOOKD_RUN_ID": str(run_id), "HOOKD_ATTEMPT": "1", "HOOKD_PROFILE": "a_b",
+        "HOOKD_USER": "ann@example.com",
         "HOOKD_CLIENT_IP": "192.0.2.7", "HOOKD_CLIENT_BUILD_NO": "563", "HOOKD_FILE_COUNT": "5",
         "HOOKD_BYTE_COUNT": "0",
     }  # fmt: skip
