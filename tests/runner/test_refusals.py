@@ -4,11 +4,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hookd.model import Receipt, Result
 from tests.support.runner import Runner
+
+
+@pytest.fixture(scope="module")
+def runner(shared_runner: Runner) -> Runner:
+    """Return a runner for tests that leave nothing behind but `hook`, which each writes anew."""
+    return shared_runner
+
+
+@pytest.fixture
+def own(scratch: Path) -> Iterator[Runner]:
+    """Return a runner whose directory is the test's own."""
+    with Runner(scratch) as runner:
+        yield runner
 
 
 def refused(runner: Runner, name: str = "hook", **event: str) -> str:
@@ -72,29 +87,29 @@ def test_limits_that_cannot_be_set_are_told_at_load(runner: Runner) -> None:
     assert error.endswith(f"limits.cpu_affinity: found CPU 4000; allowed: 0 to {last}")
 
 
-def test_a_bad_configuration_changes_nothing(runner: Runner) -> None:
-    runner.hook("hook", 'command = "/bin/true"\n')
-    good = runner.reload()
-    runner.hook("hook", 'command = "/bin/true"\n[run]\nuser = "no-such-user"\n')
-    runner.hook("other", 'command = "/no/such/program"\n')
-    bad = runner.reload()
+def test_a_bad_configuration_changes_nothing(own: Runner) -> None:
+    own.hook("hook", 'command = "/bin/true"\n')
+    good = own.reload()
+    own.hook("hook", 'command = "/bin/true"\n[run]\nuser = "no-such-user"\n')
+    own.hook("other", 'command = "/no/such/program"\n')
+    bad = own.reload()
     assert bad.digest == good.digest
-    path = runner.directory / "hooks.d"
+    path = own.directory / "hooks.d"
     assert bad.errors[0].startswith(
         f"{path}/other.toml: command: found /no/such/program does not exist"
     )
     assert bad.errors[1].startswith(f"{path}/hook.toml: run.user: ")
     assert "no-such-user" in bad.errors[1]
-    assert runner.run("hook").result is Result.SUCCESS
+    assert own.run("hook").result is Result.SUCCESS
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs hooks as another user")
-def test_a_user_who_may_not_reach_the_program(runner: Runner) -> None:
-    program = runner.script("program", "exit 0\n")
-    runner.directory.chmod(0o700)
-    runner.hook("hook", f'command = "{program}"\n[run]\nuser = "nobody"\n')
-    runner.reload()
-    assert refused(runner) == f"user nobody may not execute {program}"
+def test_a_user_who_may_not_reach_the_program(own: Runner) -> None:
+    program = own.script("program", "exit 0\n")
+    own.directory.chmod(0o700)
+    own.hook("hook", f'command = "{program}"\n[run]\nuser = "nobody"\n')
+    own.reload()
+    assert refused(own) == f"user nobody may not execute {program}"
 
 
 def test_a_nul_makes_no_further_argument_or_variable(runner: Runner) -> None:
