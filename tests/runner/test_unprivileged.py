@@ -16,10 +16,10 @@ from tests.support.runner import Runner
 NAMELESS = 54321
 
 
-@pytest.fixture
-def unprivileged(scratch: Path) -> Iterator[Runner]:
-    """Return a runner that is not root, whoever runs the tests."""
-    with Runner(scratch, "nobody" if os.geteuid() == 0 else None) as runner:
+@pytest.fixture(scope="module")
+def unprivileged(shared_scratch: Path) -> Iterator[Runner]:
+    """Return a runner that is not root, whoever runs the tests; each writes its `hook` anew."""
+    with Runner(shared_scratch, "nobody" if os.geteuid() == 0 else None) as runner:
         yield runner
 
 
