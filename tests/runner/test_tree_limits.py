@@ -12,6 +12,12 @@ FILLS = "hold = bytearray(200 << 20)"
 WAITS = "import time; time.sleep(100)"
 
 
+@pytest.fixture(scope="module")
+def runner(shared_runner: Runner) -> Runner:
+    """Return the one runner of this file: each test has it read its hook anew."""
+    return shared_runner
+
+
 @pytest.mark.parametrize(
     ("script", "setting", "limit"),
     [
