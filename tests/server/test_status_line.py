@@ -47,12 +47,15 @@ def lines(daemon: Daemon) -> Iterator[list[str]]:
 
 
 def test_the_last_line_is_true(daemon: Daemon, lines: list[str]) -> None:
-    daemon.hook("nap", f'command = "{daemon.script("nap", "sleep 0.5")}"\n')
+    go = daemon.directory / "go"
+    wait = daemon.script("wait", f"until [ -e {go} ]; do sleep 0.1; done")
+    daemon.hook("wait", f'command = "{wait}"\n')
     daemon.start()
     with Wire(daemon.socket) as wire:
         for _ in range(20):
             wire.start()
         eventually(lambda: any(line.startswith("1 hooks; 20 running") for line in lines))
+        go.touch()
         eventually(lambda: lines[-1] == "1 hooks; 0 running, 0 waiting")
     assert len(lines) < 20, "a line for each change"
     assert daemon.stop() == 0
