@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 
 import psutil
+import pytest
 
-from tests.durability.hooks import ended, let_go, noting, running, waiting
+from tests.durability.hooks import ended, let_go, noting, own_hooks, reload, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.wire import END, JOB, Wire
@@ -16,30 +18,41 @@ from tests.support.wire import END, JOB, Wire
 START = 'phases = ["start"]\n'
 
 
+@pytest.fixture(scope="module")
+def started(shared: Daemon) -> Daemon:
+    shared.start()
+    return shared
+
+
+@pytest.fixture
+def common(started: Daemon) -> Iterator[Daemon]:
+    """Return the daemon that tests of this file share, for hooks and limits of the test's own."""
+    with own_hooks(started):
+        yield started
+
+
 def configure(daemon: Daemon, text: str) -> None:
     (daemon.directory / "hookd.toml").write_text(f"[daemon]\n{text}\n")
 
 
-def test_a_full_queue_refuses_and_says_when_to_try_again(daemon: Daemon) -> None:
-    configure(daemon, "max_queue = 3\nmax_running = 2")
-    waiting(daemon, "slow", START + "[run]\nmax_running = 2\n")
-    noting(daemon, "ends", 'phases = ["end"]\n[match]\nprofile = ["other"]\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        for _ in range(2):
-            wire.start()
-        running(daemon, 2)
-        for _ in range(3):
-            wire.start()
+def test_a_full_queue_refuses_and_says_when_to_try_again(common: Daemon) -> None:
+    configure(common, "max_queue = 3\nmax_running = 2")
+    waiting(common, "slow", START + "[run]\nmax_running = 2\n")
+    noting(common, "ends", 'phases = ["end"]\n[match]\nprofile = ["other"]\n')
+    reload(common)
+    with Wire(common.socket) as wire:
+        jobs = [wire.start()["job_id"] for _ in range(2)]
+        running(common, 2)
+        jobs += [wire.start()["job_id"] for _ in range(3)]
         name, values = wire.error("StartJob", JOB)
         assert name == "io.hookd.Jobs.QueueFull"
         assert values["retry_after_msec"] > 0
-        assert wire.end(job_id=1)["hooks"] == []  # what makes no run needs no room
+        assert wire.end(job_id=jobs[0])["hooks"] == []  # what makes no run needs no room
         assert wire.status()["waiting"] == 3
-        let_go(daemon, "slow")
-        for job in range(1, 6):
+        let_go(common, "slow")
+        for job in jobs:
             ended(wire, job, runs=1)
-        assert wire.start()["job_id"] == 6
+        assert wire.start()["job_id"] == jobs[-1] + 1  # the refused one had no number
 
 
 def test_a_full_queue_is_full_after_a_crash_too(daemon: Daemon) -> None:
@@ -63,39 +76,38 @@ def test_a_full_queue_is_full_after_a_crash_too(daemon: Daemon) -> None:
         assert wire.start()["job_id"] == 4
 
 
-def test_a_lost_job_needs_no_room(daemon: Daemon) -> None:
-    configure(daemon, "max_queue = 1\nmax_running = 1")
-    waiting(daemon, "slow", START)
-    noting(daemon, "lost", 'phases = ["end"]\n[match]\noutcome = ["lost"]\n')
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        with Wire(daemon.socket) as tied:
-            tied.start(tie=True)
-            running(daemon)
+def test_a_lost_job_needs_no_room(common: Daemon) -> None:
+    configure(common, "max_queue = 1\nmax_running = 1")
+    waiting(common, "slow", START)
+    noting(common, "lost", 'phases = ["end"]\n[match]\noutcome = ["lost"]\n')
+    reload(common)
+    with Wire(common.socket) as wire:
+        with Wire(common.socket) as tied:
+            job = tied.start(tie=True)["job_id"]
+            running(common)
             wire.start()
             assert wire.error("StartJob", JOB)[0] == "io.hookd.Jobs.QueueFull"
-        eventually(lambda: wire.job(1)["outcome"] == "lost")
-        let_go(daemon, "slow")
-        assert ended(wire, 1, runs=2)[1]["hook"] == "lost"
+        eventually(lambda: wire.job(job)["outcome"] == "lost")
+        let_go(common, "slow")
+        assert ended(wire, job, runs=2)[1]["hook"] == "lost"
 
 
-def test_no_more_run_at_a_time_than_allowed_in_all_and_of_one_hook(daemon: Daemon) -> None:
-    configure(daemon, "max_running = 3")
-    waiting(daemon, "greedy", START + "[run]\nmax_running = 2\n")
-    waiting(daemon, "other", START + "[run]\nmax_running = 3\n")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        for _ in range(6):
-            wire.start()
-        running(daemon, 3)
+def test_no_more_run_at_a_time_than_allowed_in_all_and_of_one_hook(common: Daemon) -> None:
+    configure(common, "max_running = 3")
+    waiting(common, "greedy", START + "[run]\nmax_running = 2\n")
+    waiting(common, "other", START + "[run]\nmax_running = 3\n")
+    reload(common)
+    with Wire(common.socket) as wire:
+        jobs = [wire.start()["job_id"] for _ in range(6)]
+        running(common, 3)
         hooks = {h["name"]: h for h in wire.call("io.hookd.Manager.ListHooks")["hooks"]}
         assert hooks["greedy"]["running"] <= 2
         assert hooks["other"]["running"] >= 1
         assert wire.status()["running"] == 3
-        let_go(daemon, "other")
+        let_go(common, "other")
         eventually(lambda: [wire.status()[key] for key in ("running", "waiting")] == [2, 4])
-        let_go(daemon, "greedy")
-        for job in range(1, 7):
+        let_go(common, "greedy")
+        for job in jobs:
             ended(wire, job, runs=2)
 
 

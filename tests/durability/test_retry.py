@@ -4,17 +4,42 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from hookd.records import HOOK_PARKED, HOOK_RESUMED
-from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
+from tests.durability.hooks import (
+    ended,
+    let_go,
+    noted,
+    noting,
+    own_hooks,
+    reload,
+    running,
+    waiting,
+)
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
 from tests.support.wire import Wire
 
 START = 'phases = ["start"]\n'
+
+
+@pytest.fixture(scope="module")
+def started(shared: Daemon) -> Daemon:
+    shared.start()
+    return shared
+
+
+@pytest.fixture
+def common(started: Daemon) -> Iterator[Daemon]:
+    """Return the daemon that tests of this file share, for hooks of the test's own."""
+    with own_hooks(started):
+        yield started
 
 
 def retry(attempts: int, backoff: str) -> str:
@@ -28,14 +53,13 @@ def waits(runs: list[dict[str, Any]]) -> list[float]:
     ]
 
 
-def test_attempts_are_bounded_doubled_and_spread(daemon: Daemon) -> None:
+def test_attempts_are_bounded_doubled_and_spread(common: Daemon) -> None:
     options = retry(4, "200ms") + 'max_backoff = "500ms"\n'
-    noting(daemon, "fails", options, "exit 1")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        for _ in range(6):
-            wire.start()
-        jobs = [ended(wire, job, runs=4) for job in range(1, 7)]
+    noting(common, "fails", options, "exit 1")
+    reload(common)
+    with Wire(common.socket) as wire:
+        started = [wire.start()["job_id"] for _ in range(6)]
+        jobs = [ended(wire, job, runs=4) for job in started]
     for runs in jobs:
         assert [(run["attempt"], run["result"]) for run in runs] == [
             (attempt, "failed") for attempt in (1, 2, 3, 4)
@@ -46,21 +70,21 @@ def test_attempts_are_bounded_doubled_and_spread(daemon: Daemon) -> None:
     assert any(waits(runs)[2] < 0.5 for runs in jobs)
 
 
-def test_success_ends_the_attempts(daemon: Daemon) -> None:
-    noting(daemon, "mends", retry(5, "50ms"), "exit $((HOOKD_ATTEMPT < 3))")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        wire.start(wait=True)
-        results = [run["result"] for run in wire.job(1)["hooks"]]
+def test_success_ends_the_attempts(common: Daemon) -> None:
+    noting(common, "mends", retry(5, "50ms"), "exit $((HOOKD_ATTEMPT < 3))")
+    reload(common)
+    with Wire(common.socket) as wire:
+        job = wire.start(wait=True)["job_id"]
+        results = [run["result"] for run in wire.job(job)["hooks"]]
     assert results == ["failed", "failed", "success"]
 
 
-def test_what_is_no_failure_is_not_tried_again(daemon: Daemon) -> None:
-    noting(daemon, "skips", retry(3, "50ms"), "exit 75")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        wire.start(wait=True)
-        assert [run["result"] for run in wire.job(1)["hooks"]] == ["skipped"]
+def test_what_is_no_failure_is_not_tried_again(common: Daemon) -> None:
+    noting(common, "skips", retry(3, "50ms"), "exit 75")
+    reload(common)
+    with Wire(common.socket) as wire:
+        job = wire.start(wait=True)["job_id"]
+        assert [run["result"] for run in wire.job(job)["hooks"]] == ["skipped"]
 
 
 def test_a_retry_survives_a_crash_and_waits_no_longer_for_it(daemon: Daemon) -> None:
@@ -129,17 +153,17 @@ def test_a_test_of_a_parked_hook_runs_after_a_restart_too(daemon: Daemon) -> Non
         assert [run["result"] for run in ended(wire, 3, runs=1)] == ["failed"]
 
 
-def test_a_reload_of_its_file_frees_a_hook_and_one_of_another_does_not(daemon: Daemon) -> None:
+def test_a_reload_of_its_file_frees_a_hook_and_one_of_another_does_not(common: Daemon) -> None:
     options = START + "[retry]\nquarantine_after = 1\n"
-    noting(daemon, "hook", options, "exit 1")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
+    noting(common, "hook", options, "exit 1")
+    reload(common)
+    with Wire(common.socket) as wire:
         wire.start(wait=True)
-        noting(daemon, "other", 'phases = ["end"]\n')
-        wire.call("io.hookd.Manager.Reload")
+        noting(common, "other", 'phases = ["end"]\n')
+        reload(common)
         assert wire.status()["parked_hooks"] == ["hook"]
-        noting(daemon, "hook", "order = 51\n" + options)
-        wire.call("io.hookd.Manager.Reload")
+        noting(common, "hook", "order = 51\n" + options)
+        reload(common)
         assert wire.status()["parked_hooks"] == []
         assert wire.start(wait=True)["hooks"][0]["result"] == "success"
 
