@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from hookd.records import JOB_LOST
-from tests.durability.hooks import ended, noted, noting
+from tests.durability.hooks import ended, noted, noting, own_hooks, reload
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
@@ -19,6 +19,19 @@ from tests.support.wire import END, Wire
 DAY = 86400
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other clocks and boots want root")
+
+
+@pytest.fixture(scope="module")
+def started(shared: Daemon) -> Daemon:
+    shared.start()
+    return shared
+
+
+@pytest.fixture
+def common(started: Daemon) -> Iterator[Daemon]:
+    """Return the daemon that tests of this file share, for hooks of the test's own."""
+    with own_hooks(started):
+        yield started
 
 
 def lost_once(daemon: Daemon, wire: Wire, records: Records, job: int = 1) -> dict[str, Any]:
@@ -38,15 +51,16 @@ def at_end(daemon: Daemon, lost_after: str = "24h") -> None:
     noting(daemon, "note", 'phases = ["end"]\n[match]\noutcome = ["lost"]\n')
 
 
-def test_a_job_without_an_end_is_lost_in_time(daemon: Daemon, records: Records) -> None:
-    at_end(daemon, "1s")
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        wire.start()
-        wire.end(job_id=wire.start()["job_id"])
-        found = lost_once(daemon, wire, records)
+def test_a_job_without_an_end_is_lost_in_time(common: Daemon, records: Records) -> None:
+    at_end(common, "1s")
+    reload(common)
+    with Wire(common.socket) as wire:
+        job = wire.start()["job_id"]
+        other = wire.start()["job_id"]
+        wire.end(job_id=other)
+        found = lost_once(common, wire, records, job)
         assert 1_000_000 <= found["ended_usec"] - found["started_usec"] < 8_000_000
-        assert wire.job(2)["outcome"] == "unknown"
+        assert wire.job(other)["outcome"] == "unknown"
 
 
 def test_a_job_grows_old_while_hookd_is_away(daemon: Daemon, records: Records) -> None:
@@ -80,32 +94,32 @@ def test_a_server_that_starts_anew_loses_the_jobs_of_before(
         assert wire.start()["job_id"] == 3
 
 
-def test_a_tied_job_is_lost_with_its_connection(daemon: Daemon, records: Records) -> None:
-    at_end(daemon)
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        with Wire(daemon.socket) as tied:
-            tied.start(tie=True)
-            tied.end(job_id=tied.start(tie=True)["job_id"], outcome="success")
-            wire.start()
-        lost_once(daemon, wire, records)
-        assert [wire.job(job)["outcome"] for job in (2, 3)] == ["success", None]
+def test_a_tied_job_is_lost_with_its_connection(common: Daemon, records: Records) -> None:
+    at_end(common)
+    reload(common)
+    with Wire(common.socket) as wire:
+        with Wire(common.socket) as tied:
+            job = tied.start(tie=True)["job_id"]
+            over = tied.start(tie=True)["job_id"]
+            tied.end(job_id=over, outcome="success")
+            other = wire.start()["job_id"]
+        lost_once(common, wire, records, job)
+        assert [wire.job(one)["outcome"] for one in (over, other)] == ["success", None]
+        wire.end(job_id=other)  # or another test's `lost_after` would lose it
 
 
-@pytest.mark.parametrize("stop", [Daemon.kill, Daemon.stop])
-def test_a_tied_job_is_lost_when_hookd_ends(
-    daemon: Daemon, records: Records, stop: Callable[[Daemon], object]
-) -> None:
+def test_a_tied_job_is_lost_when_hookd_ends(daemon: Daemon, records: Records) -> None:
     at_end(daemon)
     daemon.start()
-    with Wire(daemon.socket) as wire:
-        wire.start(tie=True)
-        wire.start()
-        stop(daemon)
-    daemon.start()
-    with Wire(daemon.socket) as wire:
-        lost_once(daemon, wire, records)
-        assert wire.job(2)["outcome"] is None
+    for stop in (Daemon.kill, Daemon.stop):
+        with Wire(daemon.socket) as wire:
+            tied = wire.start(tie=True)["job_id"]
+            other = wire.start()["job_id"]
+            stop(daemon)
+        daemon.start()
+        with Wire(daemon.socket) as wire:
+            lost_once(daemon, wire, records, tied)
+            assert wire.job(other)["outcome"] is None
 
 
 @as_root
