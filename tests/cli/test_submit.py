@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,58 +13,90 @@ from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
 
 WHO = ("--profile", "Mail Archive", "--user", "ann@example.com", "--client-ip", "10.0.0.7")
+GATED = ("--profile", "Gated", "--client-ip", "10.0.0.7")
 
 
-@pytest.fixture
-def running(daemon: Daemon) -> Daemon:
-    """Return a started daemon whose one hook writes down what it is told."""
-    script = daemon.script("note", f'echo "$HOOKD_PHASE $*" >>{daemon.directory}/notes\n')
-    daemon.hook("note", f'command = "{script} $JOB_ID $PROFILE $FILE_COUNT $OUTCOME"\n')
-    daemon.start()
-    return daemon
+@pytest.fixture(scope="module")
+def running(shared: Daemon) -> Daemon:
+    """Return a started daemon: a hook writes down what it is told of the jobs of WHO.
+
+    Jobs of the profile Gated are refused; of outer, a hook says more to hookd.
+    """
+    match = '[match]\nprofile = ["{}"]\n'.format
+    note = shared.script("note", f'echo "$HOOKD_PHASE $*" >>{shared.directory}/notes-$1\n')
+    command = f'command = "{note} $JOB_ID $PROFILE $FILE_COUNT $OUTCOME"\n'
+    shared.hook("note", command + match("Mail Archive"))
+    gate = shared.script("gate", "echo looking; echo the tape is full; exit 1\n")
+    gated = f'command = "{gate}"\nkind = "gate"\nphases = ["start"]\n'
+    shared.hook("gate", gated + match("Gated"))
+    at = f"{HOOKCTL} --socket {shared.socket}"
+    asks = shared.script(
+        "asks",
+        f"{at} start --profile inner --client-ip ::1 >{shared.directory}/inner || exit 1\n"
+        f"{at} end $HOOKD_JOB_ID --wait; test $? = 1 || exit 2\n"
+        f"{at} end $HOOKD_JOB_ID\n",
+    )
+    shared.hook("asks", f'command = "{asks}"\nphases = ["start"]\n' + match("outer"))
+    shared.start()
+    return shared
 
 
-def notes(daemon: Daemon) -> list[str]:
-    """Return what the hook has written."""
-    return (daemon.directory / "notes").read_text().splitlines()
+def notes(daemon: Daemon, job_id: int) -> list[str]:
+    """Return what the hook has written of a job."""
+    return (daemon.directory / f"notes-{job_id}").read_text().splitlines()
+
+
+def started(daemon: Daemon, profile: str, server_job_id: str | None = None) -> int:
+    """Start a job of this profile, and else as WHO says; return its ID."""
+    user, client_ip = "ann@example.com", "10.0.0.7"
+    with daemon.client() as hookd:
+        job = hookd.start_job(
+            profile=profile, user=user, client_ip=client_ip, server_job_id=server_job_id
+        )
+    return job.job_id
 
 
 def test_a_job_from_start_to_end(running: Daemon) -> None:
     started = hookctl("--socket", running.socket, "start", *WHO, "--wait")
-    assert (started.returncode, started.stdout, started.stderr) == (0, "1\n", "")
+    assert (started.returncode, started.stderr) == (0, "")
+    assert re.fullmatch(r"\d+\n", started.stdout)
+    n = int(started.stdout)
     ended = hookctl(
-        "--socket", running.socket, "end", "1", "--file-count", "12", "--byte-count", "34567",
+        "--socket", running.socket, "end", str(n), "--file-count", "12", "--byte-count", "34567",
         "--outcome", "warning", "--message", "two files were open", "--wait",
     )  # fmt: skip
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-    assert notes(running) == ["start 1 Mail_Archive 0 ", "end 1 Mail_Archive 12 warning"]
+    assert notes(running, n) == [f"start {n} Mail_Archive 0 ", f"end {n} Mail_Archive 12 warning"]
     with running.client() as hookd:
-        job = hookd.get_job(1)
+        job = hookd.get_job(n)
     assert (job.file_count, job.byte_count, job.message) == (12, 34567, "two files were open")
 
 
 def test_what_start_was_told_is_kept(running: Daemon) -> None:
-    more = ("--client-build-no", "563", "--server-job-id", "b-17", "--request-id", "r-1")
+    more = ("--client-build-no", "563", "--server-job-id", "b-17", "--request-id", "kept")
     attributes = ("--attribute", "tape=A=7", "--attribute", "empty=")
-    hookctl("--socket", running.socket, "start", *WHO, *more, *attributes)
+    done = hookctl("--socket", running.socket, "start", *WHO, *more, *attributes)
     with running.client() as hookd:
-        job = hookd.get_job(1)
+        job = hookd.get_job(int(done.stdout))
     assert (job.profile, job.user, job.client_ip) == (
         "Mail Archive",
         "ann@example.com",
         "10.0.0.7",
     )
-    assert (job.client_build_no, job.server_job_id, job.request_id) == ("563", "b-17", "r-1")
+    assert (job.client_build_no, job.server_job_id, job.request_id) == ("563", "b-17", "kept")
     assert job.attributes == {"tape": "A=7", "empty": ""}
 
 
 def test_the_same_request_id_is_the_same_job(running: Daemon) -> None:
     request = ("--socket", running.socket, "start", *WHO, "--request-id", "r-1")
-    assert hookctl(*request).stdout == hookctl(*request).stdout == "1\n"
+    job_id = hookctl(*request).stdout
+    assert re.fullmatch(r"\d+\n", job_id)
+    assert hookctl(*request).stdout == job_id
     conflict = hookctl(*request, "--client-build-no", "9")
     assert (conflict.returncode, conflict.stdout) == (1, "")
     assert conflict.stderr == (
-        "hookctl: request_id 'r-1' was used by another request, for job 1 "
+        "hookctl: request_id 'r-1' was used by another request, "
+        f"for job {job_id.strip()} "
         "(give each new request an ID of its own)\n"
     )
 
@@ -72,22 +105,25 @@ def test_json_is_the_whole_answer(running: Daemon) -> None:
     started = json.loads(
         hookctl("--json", "--socket", running.socket, "start", *WHO, "--wait").stdout
     )
-    assert (started["job_id"], started["duplicate"], started["allowed"]) == (1, False, True)
+    assert (started["duplicate"], started["allowed"]) == (False, True)
     assert [run["result"] for run in started["hooks"]] == ["success"]
-    ended = json.loads(hookctl("--socket", running.socket, "end", "1", "--json").stdout)
-    assert ended["job_id"] == 1
+    job_id = started["job_id"]
+    assert notes(running, job_id) == [f"start {job_id} Mail_Archive 0 "]
+    named = ("end", str(job_id), "--json")
+    ended = json.loads(hookctl("--socket", running.socket, *named).stdout)
+    assert ended["job_id"] == job_id
 
 
 def test_end_by_other_names(running: Daemon) -> None:
     at = ("--socket", running.socket)
-    hookctl(*at, "start", *WHO, "--server-job-id", "b-1")
-    hookctl(*at, "start", *WHO)
-    hookctl(*at, "start", *WHO)
-    hookctl(*at, "start", "--profile", "Other", "--client-ip", "10.0.0.7")
+    jobs = [
+        started(running, "Many", "b-1"),
+        *(started(running, profile) for profile in ("Many", "Many", "Other")),
+    ]
     assert hookctl(*at, "end", "--server-job-id", "b-1").returncode == 0
-    assert hookctl(*at, "end", *WHO).returncode == 0
+    assert hookctl(*at, "end", "--profile", "Many", *WHO[2:]).returncode == 0
     with running.client() as hookd:
-        states = [hookd.get_job(n).state.value for n in (1, 2, 3, 4)]
+        states = [hookd.get_job(n).state.value for n in jobs]
     assert states == ["ended", "running", "ended", "running"]
     missing = hookctl(*at, "end", "--profile", "None such")
     assert (missing.returncode, missing.stdout) == (1, "")
@@ -96,39 +132,41 @@ def test_end_by_other_names(running: Daemon) -> None:
 
 def test_a_failed_hook_fails_the_command_that_waited_for_it(running: Daemon) -> None:
     bad = running.script("bad", "exit 3\n")
-    running.hook("bad", f'command = "{bad}"\nphases = ["start"]\n')
+    running.hook("bad", f'command = "{bad}"\nphases = ["start"]\n[match]\nprofile = ["Failing"]\n')
+    who = ("--profile", "Failing", "--client-ip", "10.0.0.7")
     at = ("--socket", running.socket)
     assert hookctl(*at, "reload").returncode == 0
-    waited = hookctl(*at, "start", *WHO, "--wait")
-    assert (waited.returncode, waited.stdout) == (1, "1\n")
+    waited = hookctl(*at, "start", *who, "--wait")
+    assert waited.returncode == 1
+    assert re.fullmatch(r"\d+\n", waited.stdout)
     assert waited.stderr.startswith("hookctl: hook bad (run ")
     assert waited.stderr.endswith("): failed exit status 3\n")
-    assert hookctl(*at, "start", *WHO).returncode == 0
+    assert hookctl(*at, "start", *who).returncode == 0
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_gate_refuses(daemon: Daemon, as_json: bool) -> None:
-    gate = daemon.script("gate", "echo looking; echo the tape is full; exit 1\n")
-    daemon.hook("gate", f'command = "{gate}"\nkind = "gate"\nphases = ["start"]\n')
-    daemon.start()
+def test_a_gate_refuses(running: Daemon, as_json: bool) -> None:
+    last = started(running, "before")
     options = ("--json",) if as_json else ()
-    refused = hookctl("--socket", daemon.socket, *options, "start", *WHO)
+    refused = hookctl("--socket", running.socket, *options, "start", *GATED)
     assert refused.returncode == 75
-    assert refused.stderr == "hookctl: job 1 is refused: the tape is full\n"
+    assert refused.stderr == f"hookctl: job {last + 1} is refused: the tape is full\n"
     assert as_json or refused.stdout == ""
     assert not as_json or json.loads(refused.stdout)["reason"] == "the tape is full"
 
 
 def test_refusals_are_one_line_with_what_to_do_next(running: Daemon, tmp_path: Path) -> None:
     at = ("--socket", running.socket)
-    hookctl(*at, "start", *WHO)
-    hookctl(*at, "end", "1", "--outcome", "success")
+    ended = str(started(running, "Refused"))
+    hookctl(*at, "end", ended, "--outcome", "success")
+    has_ended = f"job {ended} has ended already, outcome success (hookctl job shows how)"
+    unknown = "no job 999999 (hookctl jobs lists the known ones)"
     for arguments, said in (
-        (("end", "1"), "job 1 has ended already, outcome success (hookctl job shows how)"),
-        (("end", "99"), "no job 99 (hookctl jobs lists the known ones)"),
-        (("job", "99"), "no job 99 (hookctl jobs lists the known ones)"),
+        (("end", ended), has_ended),
+        (("end", "999999"), unknown),
+        (("job", "999999"), unknown),
         (("start", "--profile", "x", "--client-ip", "y"), "client_ip: found "),
-        (("end", "1", "--file-count", "-5"), "file_count: found -5"),
+        (("end", ended, "--file-count", "-5"), "file_count: found -5"),
     ):
         done = hookctl(*at, *arguments)
         assert (done.returncode, done.stdout) == (1, "")
@@ -136,19 +174,11 @@ def test_refusals_are_one_line_with_what_to_do_next(running: Daemon, tmp_path: P
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_hook_may_call_hookctl_but_not_wait_for_itself(daemon: Daemon) -> None:
-    at = f"{HOOKCTL} --socket {daemon.socket}"
-    asks = daemon.script(
-        "asks",
-        f"{at} start --profile inner --client-ip ::1 || exit 1\n"
-        f"{at} end $HOOKD_JOB_ID --wait; test $? = 1 || exit 2\n"
-        f"{at} end $HOOKD_JOB_ID\n",
-    )
-    daemon.hook("asks", f'command = "{asks}"\nphases = ["start"]\n[match]\nprofile = ["outer"]\n')
-    daemon.start()
+def test_a_hook_may_call_hookctl_but_not_wait_for_itself(running: Daemon) -> None:
     outer = ("--profile", "outer", "--client-ip", "::1", "--wait")
-    done = hookctl("--socket", daemon.socket, "start", *outer)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
-    with daemon.client() as hookd:
-        assert hookd.get_job(1).state.value == "ended"
-        assert hookd.get_job(2).profile == "inner"
+    done = hookctl("--socket", running.socket, "start", *outer)
+    assert (done.returncode, done.stderr) == (0, "")
+    inner = int((running.directory / "inner").read_text())
+    with running.client() as hookd:
+        assert hookd.get_job(int(done.stdout)).state.value == "ended"
+        assert hookd.get_job(inner).profile == "inner"
