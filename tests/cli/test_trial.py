@@ -21,17 +21,27 @@ exit ${CODE:-0}
 """
 
 
-@pytest.fixture
-def talks(daemon: Daemon) -> Daemon:
-    """Return a daemon with a hook that talks, one that fails and one that hangs."""
-    (daemon.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
-    script = daemon.script("talks", SCRIPT)
+@pytest.fixture(scope="module")
+def talks(shared: Daemon) -> Daemon:
+    """Return a daemon with a hook that talks, some that fail and one that hangs.
+
+    Only the one that a job may park matches jobs of "Parks"; no other job is started.
+    """
+    (shared.directory / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    mail, parks = '[match]\nprofile = ["my mail"]\n', '[match]\nprofile = ["Parks"]\n'
+    script = shared.script("talks", SCRIPT)
     command = f'command = "{script} $PROFILE"\n'
-    daemon.hook("talks", command + '[match]\nprofile = ["Mail"]\n')
-    daemon.hook("fails", command + '[run]\nenvironment = { CODE = "3", SECRET = "hunter2" }\n')
-    daemon.hook("hangs", 'command = "/bin/sleep 60"\n')
-    daemon.start()
-    return daemon
+    shared.hook("talks", command + '[match]\nprofile = ["Mail"]\n')
+    secret = '[run]\nenvironment = { CODE = "3", SECRET = "hunter2" }\n'
+    shared.hook("fails", command + mail + secret)
+    shared.hook("hangs", 'command = "/bin/sleep 60"\n' + mail)
+    once = "[retry]\nquarantine_after = 1\n"
+    shared.hook("parks", 'command = "/bin/false"\n' + parks + once)
+    shared.hook("stays", 'command = "/bin/false"\n' + mail + once)
+    again = '[retry]\nattempts = 3\nbackoff = "5min"\n'
+    shared.hook("again", 'command = "/bin/false"\n' + mail + again)
+    shared.start()
+    return shared
 
 
 def test_a_true_run_with_its_output(talks: Daemon) -> None:
@@ -43,7 +53,8 @@ def test_a_true_run_with_its_output(talks: Daemon) -> None:
     assert lines[0] == "problem"
     assert lines[1].startswith("hookctl: hook talks (run ")
     assert lines[1].endswith("): success")
-    assert " success (test) " in hookctl(*at, "jobs").stdout
+    newest = hookctl(*at, "jobs").stdout.splitlines()[1]
+    assert " success (test) " in newest
 
 
 def test_a_failure_is_1(talks: Daemon) -> None:
@@ -56,30 +67,27 @@ def test_a_failure_is_1(talks: Daemon) -> None:
     assert unknown.stderr == "hookctl: no hook 'nothing' (hookctl hooks lists the known ones)\n"
 
 
-def test_a_parked_hook_can_be_tried(daemon: Daemon) -> None:
-    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nquarantine_after = 1\n')
-    daemon.start()
-    at = ("--socket", daemon.socket)
-    job = ("--profile", "Mail", "--client-ip", "::1", "--wait")
+def test_a_parked_hook_can_be_tried(talks: Daemon) -> None:
+    at = ("--socket", talks.socket)
+    job = ("--profile", "Parks", "--client-ip", "::1", "--wait")
     assert hookctl(*at, "start", *job).returncode == 1
     assert "the hook is parked" in hookctl(*at, "job", hookctl(*at, "start", *job).stdout).stdout
-    assert "failed exit status 1" in hookctl(*at, "test", "fails").stderr
-    assert "1 parked" in hookctl(*at, "status").stdout
+    assert "failed exit status 1" in hookctl(*at, "test", "parks").stderr
+    assert " 1 parked" in hookctl(*at, "status").stdout
+    assert hookctl(*at, "resume", "parks").returncode == 0
 
 
-def test_a_test_that_fails_parks_nothing(daemon: Daemon) -> None:
-    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nquarantine_after = 1\n')
-    daemon.start()
-    at = ("--socket", daemon.socket)
-    assert hookctl(*at, "test", "fails").returncode == 1
+def test_a_test_that_fails_parks_nothing(talks: Daemon) -> None:
+    at = ("--socket", talks.socket)
+    assert hookctl(*at, "test", "stays").returncode == 1
     assert " 0 parked" in hookctl(*at, "status").stdout
 
 
-def test_a_test_is_not_tried_again(daemon: Daemon) -> None:
-    daemon.hook("fails", 'command = "/bin/false"\n[retry]\nattempts = 3\nbackoff = "5min"\n')
-    daemon.start()
-    assert "failed exit status 1" in hookctl("--socket", daemon.socket, "test", "fails").stderr
-    assert " 1 failed" in hookctl("--socket", daemon.socket, "jobs").stdout
+def test_a_test_is_not_tried_again(talks: Daemon) -> None:
+    at = ("--socket", talks.socket)
+    assert "failed exit status 1" in hookctl(*at, "test", "again").stderr
+    newest = hookctl(*at, "jobs").stdout.splitlines()[1]
+    assert newest.endswith(" 1 failed")
 
 
 def test_the_same_request_is_one_run(talks: Daemon) -> None:
