@@ -9,6 +9,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import Daemon
 
 EXAMPLES = Path(__file__).parents[2] / "packaging" / "examples"
@@ -44,11 +46,21 @@ def many_jobs(daemon: Daemon) -> None:
         list(pool.map(one, range(AT_ONCE)))
 
 
-def test_append_arguments_writes_whole_lines(daemon: Daemon) -> None:
-    install(daemon, "append-arguments")
-    daemon.start()
-    many_jobs(daemon)
-    found = (daemon.directory / "jobs.txt").read_text().splitlines()
+@pytest.fixture(scope="module")
+def used(shared: Daemon) -> Daemon:
+    """Return a daemon whose jobs all have run both example hooks."""
+    install(shared, "append-arguments")
+    install(shared, "start-or-complete")
+    for program in ("job-started", "job-completed"):
+        result = shared.directory / program
+        result.write_text(f'#!/bin/sh\necho "$# $*" >>{result}.txt\n')
+    shared.start()
+    many_jobs(shared)
+    return shared
+
+
+def test_append_arguments_writes_whole_lines(used: Daemon) -> None:
+    found = (used.directory / "jobs.txt").read_text().splitlines()
     without_ids = sorted(line.rstrip().rpartition(" ")[0] for line in found)
     assert without_ids == sorted(
         f"{event} 10.0.0.{n} 563 profile_{n} user-{n}@example.com {files} {size}"
@@ -69,15 +81,9 @@ def test_append_arguments_keeps_long_lines_apart(tmp_path: Path) -> None:
     assert [line.rstrip() for line in lines] == [f"{words[0]} two lines last"] * AT_ONCE
 
 
-def test_start_or_complete_runs_the_program_of_the_phase(daemon: Daemon) -> None:
-    install(daemon, "start-or-complete")
+def test_start_or_complete_runs_the_program_of_the_phase(used: Daemon) -> None:
     for program in ("job-started", "job-completed"):
-        result = daemon.directory / program
-        result.write_text(f'#!/bin/sh\necho "$# $*" >>{result}.txt\n')
-    daemon.start()
-    many_jobs(daemon)
-    for program in ("job-started", "job-completed"):
-        found = sorted((daemon.directory / f"{program}.txt").read_text().splitlines())
+        found = sorted((used.directory / f"{program}.txt").read_text().splitlines())
         assert found == sorted(
             f"3 10.0.0.{n} profile_{n} user-{n}@example.com" for n in range(AT_ONCE)
         )
