@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hookd.cli.main import main
 from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -31,7 +32,7 @@ def running(shared: Daemon) -> Daemon:
     shared.start()
     with shared.client() as hookd:
         for profile, ip in (("Mail", "10.0.0.7"), (EVIL, "10.0.0.8"), ("Photos", "fe80::1")):
-            hookd.start_job(profile=profile, client_ip=ip, wait=True, **JOB)
+            hookd.start_job(profile=profile, client_ip=ip, request_id=ip, wait=True, **JOB)
         hookd.end_job(1, file_count=12, byte_count=1536, outcome="error", wait=True)
         hookd.end_job(2, outcome="success", wait=True)
     return shared
@@ -91,8 +92,13 @@ def test_jobs_piped_are_aligned_whole_and_safe(running: Daemon) -> None:
         (["--state", "ended", "--outcome", "success"], [2]),
     ],
 )
-def test_jobs_are_filtered(running: Daemon, filters: list[str], expected: list[int]) -> None:
-    page = json.loads(hookctl("--socket", running.socket, "--json", "jobs", *filters).stdout)
+def test_jobs_are_filtered(
+    running: Daemon, filters: list[str], expected: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:  # what hookctl calls, without a process for each
+        main(["--socket", str(running.socket), "--json", "jobs", *filters])
+    assert ended.value.code == 0
+    page = json.loads(capfd.readouterr().out)
     assert [job["job_id"] for job in page["jobs"]] == expected
 
 
@@ -175,7 +181,12 @@ def test_tables_fit_the_terminal(running: Daemon, columns: int) -> None:
 
 
 def test_a_reader_that_leaves_early_is_told_nothing(running: Daemon) -> None:
-    for words in ("jobs", "--help", "start --profile P --client-ip ::1"):
+    again = (  # the request of a job that is there: other tests look at all jobs
+        "start --profile Photos --client-ip fe80::1 --request-id fe80::1"
+        " --user ann@example.com --client-build-no 563"
+    )
+    assert hookctl("--socket", running.socket, *again.split()).stdout == "3\n"
+    for words in ("jobs", "--help", again):
         command = f"{HOOKCTL} --socket {running.socket} {words} | true; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         assert (done.stdout, done.stderr) == ("1\n", "")
