@@ -5,30 +5,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 
 import psutil
-import pytest
 
-from tests.durability.hooks import ended, let_go, noting, own_hooks, reload, running, waiting
+from tests.durability.hooks import ended, let_go, noting, reload, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.wire import END, JOB, Wire
 
 START = 'phases = ["start"]\n'
-
-
-@pytest.fixture(scope="module")
-def started(shared: Daemon) -> Daemon:
-    shared.start()
-    return shared
-
-
-@pytest.fixture
-def common(started: Daemon) -> Iterator[Daemon]:
-    """Return the daemon that tests of this file share, for hooks and limits of the test's own."""
-    with own_hooks(started):
-        yield started
 
 
 def configure(daemon: Daemon, text: str) -> None:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from hookd.records import JOB_LOST
-from tests.durability.hooks import ended, noted, noting, own_hooks, reload
+from tests.durability.hooks import ended, noted, noting, reload
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
@@ -19,19 +18,6 @@ from tests.support.wire import END, Wire
 DAY = 86400
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other clocks and boots want root")
-
-
-@pytest.fixture(scope="module")
-def started(shared: Daemon) -> Daemon:
-    shared.start()
-    return shared
-
-
-@pytest.fixture
-def common(started: Daemon) -> Iterator[Daemon]:
-    """Return the daemon that tests of this file share, for hooks of the test's own."""
-    with own_hooks(started):
-        yield started
 
 
 def lost_once(daemon: Daemon, wire: Wire, records: Records, job: int = 1) -> dict[str, Any]:

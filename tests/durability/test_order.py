@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -13,7 +12,6 @@ from tests.durability.hooks import (
     let_go,
     noted,
     noting,
-    own_hooks,
     reload,
     running,
     waiting,
@@ -24,19 +22,6 @@ from tests.support.runner_unit import RunnerUnit
 from tests.support.wire import Wire
 
 START = 'phases = ["start"]\n'
-
-
-@pytest.fixture(scope="module")
-def started(shared: Daemon) -> Daemon:
-    shared.start()
-    return shared
-
-
-@pytest.fixture
-def common(started: Daemon) -> Iterator[Daemon]:
-    """Return the daemon that tests of this file share, for hooks of the test's own."""
-    with own_hooks(started):
-        yield started
 
 
 def test_end_hooks_wait_for_the_start_hooks_of_their_job_alone(common: Daemon) -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.durability.hooks import (
@@ -12,7 +10,6 @@ from tests.durability.hooks import (
     let_go,
     noted,
     noting,
-    own_hooks,
     reload,
     running,
     waiting,
@@ -21,19 +18,6 @@ from tests.support.daemon import Daemon
 from tests.support.wire import END, JOB, Wire
 
 GATE = 'kind = "gate"\nphases = ["start"]\n'
-
-
-@pytest.fixture(scope="module")
-def started(shared: Daemon) -> Daemon:
-    shared.start()
-    return shared
-
-
-@pytest.fixture
-def common(started: Daemon) -> Iterator[Daemon]:
-    """Return the daemon that tests of this file share, for hooks of the test's own."""
-    with own_hooks(started):
-        yield started
 
 
 def test_the_same_request_is_answered_as_the_first_was(common: Daemon) -> None:

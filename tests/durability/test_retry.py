@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
-
-import pytest
 
 from hookd.records import HOOK_PARKED, HOOK_RESUMED
 from tests.durability.hooks import (
@@ -16,7 +13,6 @@ from tests.durability.hooks import (
     let_go,
     noted,
     noting,
-    own_hooks,
     reload,
     running,
     waiting,
@@ -27,19 +23,6 @@ from tests.support.records import Records
 from tests.support.wire import Wire
 
 START = 'phases = ["start"]\n'
-
-
-@pytest.fixture(scope="module")
-def started(shared: Daemon) -> Daemon:
-    shared.start()
-    return shared
-
-
-@pytest.fixture
-def common(started: Daemon) -> Iterator[Daemon]:
-    """Return the daemon that tests of this file share, for hooks of the test's own."""
-    with own_hooks(started):
-        yield started
 
 
 def retry(attempts: int, backoff: str) -> str:
