@@ -16,8 +16,7 @@ import pytest
 
 import hookd
 from hookd.cli.commands import COMMANDS
-from hookd.cli.main import main
-from tests.cli.hookctl import hookctl
+from tests.cli.hookctl import called, hookctl
 
 WHO = ("--profile", "Mail", "--client-ip", "10.0.0.7")
 SYNCRIFY = ("10.0.0.7", "563", "Mail", "ann@example.com", "0", "0")
@@ -55,14 +54,6 @@ MISUSE = {
 }
 
 
-def ended(*arguments: str) -> int:
-    """Call what hookctl calls; return the status that it exits with."""
-    with pytest.raises(SystemExit) as exit_:
-        main(list(arguments))
-    assert isinstance(exit_.value.code, int)
-    return exit_.value.code
-
-
 @pytest.mark.parametrize("arguments", NEEDS_DAEMON, ids=" ".join)
 def test_without_a_daemon_it_is_3(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = hookctl("--socket", tmp_path / "none", *arguments)
@@ -74,14 +65,11 @@ def test_without_a_daemon_it_is_3(tmp_path: Path, arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("arguments", MISUSE, ids=" ".join)
-def test_misuse_is_2_and_one_line(
-    arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]
-) -> None:
-    code = ended(*arguments)
-    out, err = capfd.readouterr()
-    assert (code, out) == (2, "")
-    assert MISUSE[arguments] in err
-    assert len(err.splitlines()) == 1
+def test_misuse_is_2_and_one_line(arguments: tuple[str, ...]) -> None:
+    done = called(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert MISUSE[arguments] in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_errors_are_json_where_json_is_asked_for(tmp_path: Path) -> None:
@@ -114,12 +102,11 @@ def test_a_socket_that_is_not_for_this_user_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_explains_itself(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert ended(name, "--help") == 0
-    out, err = capfd.readouterr()
-    assert out.startswith(f"Usage: hookctl {name} ")
-    assert "--json" in out
-    assert err == ""
+def test_each_command_explains_itself(name: str) -> None:
+    done = called(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: hookctl {name} ")
+    assert "--json" in done.stdout
 
 
 def test_the_list_of_commands_fits_80_columns() -> None:

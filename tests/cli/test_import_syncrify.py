@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hookd.confdir import load_files
-from tests.cli.hookctl import hookctl
+from tests.cli.hookctl import called, hookctl
 
 LINUX = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -35,7 +35,7 @@ COMMANDS = {
 @pytest.mark.parametrize("value", COMMANDS, ids=str)
 def test_the_command_is_the_one_that_stood_there(tmp_path: Path, value: str) -> None:
     (tmp_path / "AppConfig.xml").write_text(LINUX.format(value), encoding="utf-8")
-    done = hookctl("import-syncrify", tmp_path / "AppConfig.xml", "--output", tmp_path / "hooks.d")
+    done = called("import-syncrify", tmp_path / "AppConfig.xml", "--output", tmp_path / "hooks.d")
     written = tmp_path / "hooks.d" / "syncrify.toml"
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"wrote {written}; next: hookctl check, hookctl reload\n"
@@ -55,7 +55,7 @@ def test_the_command_is_the_one_that_stood_there(tmp_path: Path, value: str) -> 
 )
 def test_other_ways_to_write_the_parameter(tmp_path: Path, element: str) -> None:
     (tmp_path / "a.xml").write_text(f"<c>{element}</c>")
-    done = hookctl("import-syncrify", tmp_path / "a.xml", "--output", "-")
+    done = called("import-syncrify", tmp_path / "a.xml", "--output", "-")
     assert (done.returncode, done.stderr) == (0, "")
     assert tomllib.loads(done.stdout) == {"command": "/opt/h $USER"}
 
@@ -79,7 +79,7 @@ def test_what_cannot_run_here_becomes_a_disabled_hook(
     tmp_path: Path, value: str, warning: str
 ) -> None:
     (tmp_path / "a.xml").write_text(LINUX.format(value))
-    done = hookctl("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
+    done = called("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
     assert done.returncode == 0
     assert done.stderr.startswith("hookctl: warning: the hook is disabled: ")
     assert warning in done.stderr
@@ -112,7 +112,7 @@ BAD = {
 @pytest.mark.parametrize("data", BAD)
 def test_what_is_no_appconfig_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.xml").write_bytes(data)
-    done = hookctl("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
+    done = called("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"hookctl: {tmp_path}/a.xml: ")
     assert BAD[data] in done.stderr
@@ -132,7 +132,7 @@ def test_other_encodings_are_read(tmp_path: Path, encoding: str) -> None:
 def test_a_hook_file_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(LINUX.format("/opt/h"))
     (tmp_path / "syncrify.toml").write_text("# mine\n")
-    done = hookctl("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
+    done = called("import-syncrify", tmp_path / "a.xml", "--output", tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         f"hookctl: {tmp_path}/syncrify.toml is there already (move it away, or see --output)\n"

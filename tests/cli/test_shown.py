@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from hookd.cli.main import main
-from tests.cli.hookctl import HOOKCTL, hookctl
+from tests.cli.hookctl import HOOKCTL, called, hookctl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 
@@ -92,13 +91,10 @@ def test_jobs_piped_are_aligned_whole_and_safe(running: Daemon) -> None:
         (["--state", "ended", "--outcome", "success"], [2]),
     ],
 )
-def test_jobs_are_filtered(
-    running: Daemon, filters: list[str], expected: list[int], capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:  # what hookctl calls, without a process for each
-        main(["--socket", str(running.socket), "--json", "jobs", *filters])
-    assert ended.value.code == 0
-    page = json.loads(capfd.readouterr().out)
+def test_jobs_are_filtered(running: Daemon, filters: list[str], expected: list[int]) -> None:
+    done = called("--socket", running.socket, "--json", "jobs", *filters)
+    assert done.returncode == 0
+    page = json.loads(done.stdout)
     assert [job["job_id"] for job in page["jobs"]] == expected
 
 

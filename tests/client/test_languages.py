@@ -23,7 +23,17 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     if shutil.which("javac") is None:
         pytest.skip("no javac (Debian package default-jdk-headless): Java client not tested")
     classes = tmp_path_factory.mktemp("classes")
-    javac = ["javac", "--release", "17", "-Xlint:all,-serial", "-Werror", "-d", str(classes)]
+    quick = ["-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC"]
+    javac = [
+        "javac",
+        *quick,
+        "--release",
+        "17",
+        "-Xlint:all,-serial",
+        "-Werror",
+        "-d",
+        str(classes),
+    ]
     subprocess.run([*javac, str(CLIENTS / "Hookd.java")], check=True)
     return [
         "java",

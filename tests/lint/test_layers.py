@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -115,24 +116,37 @@ def _imports(path: Path) -> set[str]:
 
 FOLDERS = ("server", "runner", "cli")
 
-SOURCES = {_module(path): _imports(path) for path in (TREE / "hookd").rglob("*.py")}
+
+@cache
+def _sources() -> dict[str, set[str]]:
+    """Return what each module imports, by full names."""
+    return {_module(path): _imports(path) for path in (TREE / "hookd").rglob("*.py")}
 
 
 def _known(imported: str) -> str:
     """Return the module of hookd that an imported name lies in."""
     name = imported.removeprefix("hookd").removeprefix(".")
-    while name and name not in SOURCES:
+    while name and name not in _sources():
         name = name.rpartition(".")[0]
     return name
 
 
-GRAPH = {
-    module: {_known(name) for name in names if name.split(".")[0] == "hookd"} - {""}
-    for module, names in SOURCES.items()
-}
-OUTSIDE = {
-    module: {name.split(".")[0] for name in names} - {"hookd"} for module, names in SOURCES.items()
-}
+@cache
+def _graph() -> dict[str, set[str]]:
+    """Return which modules of hookd each imports."""
+    return {
+        module: {_known(name) for name in names if name.split(".")[0] == "hookd"} - {""}
+        for module, names in _sources().items()
+    }
+
+
+@cache
+def _outside() -> dict[str, set[str]]:
+    """Return which packages each module imports that are not hookd."""
+    return {
+        module: {name.split(".")[0] for name in names} - {"hookd"}
+        for module, names in _sources().items()
+    }
 
 
 def _layer(module: str) -> str:
@@ -145,7 +159,7 @@ def _layer(module: str) -> str:
 def test_every_file_knows_only_what_its_layer_may_know() -> None:
     wrong = [
         f"{module} ({_layer(module)}) imports {other} ({_layer(other)})"
-        for module, others in GRAPH.items()
+        for module, others in _graph().items()
         for other in others
         if module and _layer(other) not in MAY_IMPORT[_layer(module)]
     ]  # fmt: skip
@@ -153,17 +167,17 @@ def test_every_file_knows_only_what_its_layer_may_know() -> None:
 
 
 def test_there_is_no_cycle() -> None:
-    assert len(list(TopologicalSorter(GRAPH).static_order())) == len(GRAPH)
+    assert len(list(TopologicalSorter(_graph()).static_order())) == len(_graph())
 
 
 def test_every_module_of_the_table_exists() -> None:
     modules = [m for names in LAYERS.values() for m in names if m not in FOLDERS]
-    assert [module for module in modules if module not in SOURCES] == []
+    assert [module for module in modules if module not in _sources()] == []
 
 
 @pytest.mark.parametrize("layer", ["vocabulary", "decisions", "books"])
 def test_what_decides_knows_nothing_of_the_world(layer: str) -> None:
-    wrong = {m: OUTSIDE[m] & WORLD for m in LAYERS[layer] if OUTSIDE[m] & WORLD}
+    wrong = {m: _outside()[m] & WORLD for m in LAYERS[layer] if _outside()[m] & WORLD}
     assert wrong == {}
 
 
@@ -178,12 +192,12 @@ def test_one_facility_one_place() -> None:
         "shlex": set(),
     }
     for facility, layers in places.items():
-        used = {_layer(module) for module, names in OUTSIDE.items() if facility in names}
+        used = {_layer(module) for module, names in _outside().items() if facility in names}
         assert used <= layers, facility
 
 
 def test_the_client_is_light() -> None:
     """A backup server imports it: the standard library, msgspec and two files of ours."""
-    assert GRAPH["client"] == {"errors", "model"}
-    assert OUTSIDE["client"] - sys.stdlib_module_names == {"msgspec"}
-    assert "asyncio" not in OUTSIDE["client"]
+    assert _graph()["client"] == {"errors", "model"}
+    assert _outside()["client"] - sys.stdlib_module_names == {"msgspec"}
+    assert "asyncio" not in _outside()["client"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.lint.tree import TREE, name
 
@@ -23,26 +23,34 @@ CALLED_BY_OTHERS = {
 """Who calls what nobody in hookd calls."""
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-WORDS = {
-    name(path): Counter(re.findall(r"\w+", re.sub(r'"""[\s\S]*?"""|#.*', "", path.read_text())))
-    for path in (TREE / "hookd").rglob("*.py")
-}
-EVERYWHERE = sum(WORDS.values(), Counter[str]())
 
 
-def _defined() -> Iterator[tuple[str, str]]:
-    for file in WORDS:
+def _words() -> dict[str, Counter[str]]:
+    """Return how often each word stands in the code of each file."""
+    return {
+        name(path): Counter(
+            re.findall(r"\w+", re.sub(r'"""[\s\S]*?"""|#.*', "", path.read_text()))
+        )
+        for path in (TREE / "hookd").rglob("*.py")
+    }
+
+
+def _defined(files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for file in files:
         for node in ast.walk(ast.parse((TREE / file).read_text())):
             if isinstance(node, DEFINITIONS) and not node.name.startswith("__"):
                 yield file, node.name
 
 
 def test_everything_is_used() -> None:
+    words = _words()
+    everywhere = sum(words.values(), Counter[str]())
+    defined = list(_defined(words))
     unused = {
         f"{file}: {one}"
-        for file, one in _defined()
-        if (WORDS[file] if one.startswith("_") else EVERYWHERE)[one] == 1
+        for file, one in defined
+        if (words[file] if one.startswith("_") else everywhere)[one] == 1
         and one not in CALLED_BY_OTHERS
     }
     assert unused == set()
-    assert CALLED_BY_OTHERS.keys() <= {one for _, one in _defined()}
+    assert CALLED_BY_OTHERS.keys() <= {one for _, one in defined}
