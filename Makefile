@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack soak coverage mutation bench exposure pages lint dist deb rpm clean
+.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack load soak coverage mutation bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,9 @@ fuzz: ## look SECONDS long for bytes that break an invariant, for each of them
 
 attack: ## attack the socket, with an innocent client beside each attack
 	@tests/run -m attack
+
+load: ## have thousands of jobs at once, and look at the answers meanwhile
+	@tests/run -m load
 
 soak: ## good and hostile load for MINUTES: nothing may grow
 	@MINUTES=$(MINUTES) tests/run -m soak

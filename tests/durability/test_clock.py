@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.durability.hooks import ended, let_go, noting, running, waiting
-from tests.durability.test_history import count
 from tests.support.daemon import Daemon
+from tests.support.database import count
 from tests.support.eventually import eventually
 from tests.support.wire import Wire
 

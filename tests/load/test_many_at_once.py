@@ -6,6 +6,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from hookd.records import RUN_ENDED, RUN_STARTED
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -13,6 +15,8 @@ from tests.support.records import Records
 from tests.support.wire import Wire
 
 JOBS, CONNECTIONS = 1000, 50
+
+pytestmark = pytest.mark.load
 
 
 def start_some(path: Path, count: int) -> list[int]:

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A look at hookd's database from beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+
+def count(database: Path, table: str) -> int:
+    """Return how many rows a table has."""
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)
+    try:
+        ((number,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+        return int(number)
+    finally:
+        connection.close()
