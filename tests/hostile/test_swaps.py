@@ -8,7 +8,6 @@ import os
 import pwd
 import select
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from tests.support.runner import PYTHON, Runner
 RUNS = 2000
 AT_A_TIME = 20
 MALLORY = pwd.getpwnam("daemon")  # Debian's base system has this account
+
+pytestmark = pytest.mark.hostile
 
 SWAP = """
 import contextlib, os, sys
@@ -43,6 +44,13 @@ while True:
         pass
 print(swaps)
 """
+
+
+@pytest.fixture
+def runner(scratch: Path) -> Iterator[Runner]:
+    """Return a runner of the test's own."""
+    with Runner(scratch) as runner:
+        yield runner
 
 
 @contextlib.contextmanager
@@ -81,37 +89,27 @@ def results(runner: Runner, enough: Callable[[], bool]) -> set[tuple[Result, str
     return found
 
 
-@pytest.fixture(scope="module")
-def runner(shared_runner: Runner) -> Runner:
-    """Return the one runner of this file: each test has it read its hook anew."""
-    return shared_runner
-
-
 @pytest.fixture
-def place(runner: Runner) -> Path:
-    """Return a directory of the test's own.
-
-    In its `theirs` lies the foreign program, beside the hook; it leaves a mark in `room`.
-    """
+def room(runner: Runner) -> Path:
+    """Return where the foreign program leaves a mark; it lies in `theirs`, beside the hook."""
     if os.geteuid() != 0:
         pytest.skip("only root has another user at hand")
-    place = Path(tempfile.mkdtemp(dir=runner.directory))
-    place.chmod(0o755)
-    room, theirs = place / "room", place / "theirs"
+    room = runner.directory / "room"
+    theirs = runner.directory / "theirs"
     for directory in (room, theirs, theirs / "good", theirs / "evil"):
         directory.mkdir()
         directory.chmod(0o755)
     room.chmod(0o1777)
-    runner.script(f"{theirs}/good/hook", "exit 0\n")
-    runner.script(f"{theirs}/evil/hook", f"touch {room}/mark\n")
+    runner.script("theirs/good/hook", "exit 0\n")
+    runner.script("theirs/evil/hook", f"touch {room}/mark\n")
     os.chown(theirs / "evil", MALLORY.pw_uid, -1)
     os.chown(theirs / "evil/hook", MALLORY.pw_uid, -1)
-    return place
+    return room
 
 
-def load(runner: Runner, program: Path) -> None:
+def load(runner: Runner, program: str) -> None:
     """Have the hook be this program, which is in order at that time."""
-    runner.hook("hook", f'command = "{program}"\n')
+    runner.hook("hook", f'command = "{runner.directory / program}"\n')
     assert runner.reload().errors == []
     assert runner.run("hook").result is Result.SUCCESS
 
@@ -125,26 +123,26 @@ def load(runner: Runner, program: Path) -> None:
     ],
 )
 def test_who_owns_a_step_of_the_path_gets_nothing_run(
-    runner: Runner, place: Path, program: str, good: str, evil: str
+    runner: Runner, room: Path, program: str, good: str, evil: str
 ) -> None:
-    theirs = place / "theirs"
-    runner.script(f"{theirs}/hook", "exit 0\n")
-    (place / "link").symlink_to("theirs/good/hook")
-    load(runner, place / program)
+    theirs = runner.directory / "theirs"
+    runner.script("theirs/hook", "exit 0\n")
+    (runner.directory / "link").symlink_to("theirs/good/hook")
+    load(runner, program)
     os.chown(theirs, MALLORY.pw_uid, -1)
-    with swapping(place / good, place / evil) as (enough, swaps):
+    with swapping(runner.directory / good, runner.directory / evil) as (enough, swaps):
         ended = results(runner, enough)
     assert ended == {
         (Result.SPAWN_FAILED, f"{theirs} belongs to user daemon, who could change it")
     }
-    assert swaps[0] > RUNS and not (place / "room/mark").exists()
+    assert swaps[0] > RUNS and not (room / "mark").exists()
 
 
-def test_in_a_sticky_directory_nobody_swaps_what_is_roots(runner: Runner, place: Path) -> None:
-    theirs = place / "theirs"
-    theirs.chmod(0o1777)
-    load(runner, theirs / "good/hook")
+def test_in_a_sticky_directory_nobody_swaps_what_is_roots(runner: Runner, room: Path) -> None:
+    (runner.directory / "theirs").chmod(0o1777)
+    load(runner, "theirs/good/hook")
+    theirs = runner.directory / "theirs"
     with swapping(theirs / "good", theirs / "evil") as (enough, swaps):
         ended = results(runner, enough)
     assert ended == {(Result.SUCCESS, None)}
-    assert swaps == [0] and not (place / "room/mark").exists()
+    assert swaps == [0] and not (room / "mark").exists()
