@@ -26,6 +26,17 @@ def test_a_walk_names_every_file(word: str, walk: str) -> None:
     assert found - named == set()
 
 
+@pytest.mark.parametrize("walk", [walk for _, walk in WALKS], ids=[word for word, _ in WALKS])
+def test_what_a_step_names_stands_in_its_files(walk: str) -> None:
+    unknown = []
+    for step in re.split(r"(?m)^\d+\. ", walk):
+        named = re.findall(r"`(hookd/[\w./]+)`", step)
+        text = "".join((TREE / file).read_text() for file in named)
+        words = re.findall(r"`([A-Za-z_][\w.]*)`", step) if named else []
+        unknown += [word for word in words if word.rpartition(".")[2] not in text]
+    assert unknown == []
+
+
 def test_every_tier_and_folder_of_tests_is_named() -> None:
     page = (TREE / "CONTRIBUTING.md").read_text()
     folders = {name(path).split("/")[1] for path in files() if name(path).startswith("tests/")}
