@@ -136,13 +136,17 @@ def examine(connection: sqlite3.Connection, may_be_empty: bool) -> None:
         )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database that has been examined to this version. Raises sqlite3.Error."""
+def migrate(connection: sqlite3.Connection) -> bool:
+    """Bring a database that has been examined to this version; return whether it is a new one.
+
+    Raises sqlite3.Error.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
-        return
+        return False
     script = "".join(MIGRATIONS[version:])
     connection.executescript(
         f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "
         f"PRAGMA user_version = {VERSION}; COMMIT;"
     )
+    return bool(version == 0)

@@ -73,7 +73,7 @@ class _Batch:
 class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
-    `created`: whether there was no database when it was last opened.
+    `created`: whether it has made a new database.
     `on_health` is called in the event loop with None when the database works again and with the
     reason when it begins to fail. `opened` is called in the writer's thread whenever the database
     has been opened, before anything else is done with it, to read what its owner must know; what
@@ -229,12 +229,11 @@ class Store:
         self._check_directory()
         self._check_file()
         marker = self.path.parent / CREATED
-        self.created = not self.path.exists()
         connection = _connect(self.path)
         try:
             examine(connection, may_be_empty=not marker.exists())
             _make_durable(connection)
-            migrate(connection)
+            self.created |= migrate(connection)
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
             if not marker.exists():

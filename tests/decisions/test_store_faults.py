@@ -192,7 +192,18 @@ async def test_the_mark_is_made_again_where_it_is_missing(directory: Path) -> No
     (directory / CREATED).unlink()  # as a crash at the very first start leaves it
     async with shelf(directory) as store:
         assert await store.start() == 2
+        assert not store.created
     assert (directory / CREATED).exists()
+
+
+@asynchronous
+async def test_a_file_that_a_failed_start_left_empty_becomes_a_new_database(
+    directory: Path,
+) -> None:
+    (directory / DATABASE).touch(mode=0o600)
+    async with shelf(directory) as store:
+        assert await store.start() == 1
+        assert store.created
 
 
 def pragma(name: str, value: int) -> Callable[[Path], None]:
