@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hookd.model import Job
 from tests.cli.hookctl import HOOKCTL
+from tests.cli.jobs import job, last_job
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 
@@ -35,18 +35,6 @@ def path(shared: Daemon) -> str:
 def bridge(path: str, name: str, *words: str) -> subprocess.Popen[str]:
     """Start a bridge with these words."""
     return subprocess.Popen([str(BRIDGES / name), *words], env={"PATH": path}, text=True)
-
-
-def last_job(daemon: Daemon) -> int:
-    """Return the ID of a job that is the last so far: those of a test follow it."""
-    with daemon.client() as hookd:
-        return hookd.start_job(profile="before", user="", client_ip="::1").job_id
-
-
-def job(daemon: Daemon, job_id: int) -> Job:
-    """Return what hookd knows of a job."""
-    with daemon.client() as hookd:
-        return hookd.get_job(job_id)
 
 
 @pytest.mark.parametrize(("program", "outcome"), [("true", "success"), ("exit 23", "error")])

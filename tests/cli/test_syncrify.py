@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from hookd.model import Job
 from tests.cli.hookctl import hookctl
+from tests.cli.jobs import job, last_job
 from tests.support.daemon import Daemon
 
 
@@ -19,21 +19,9 @@ def running(shared: Daemon) -> Daemon:
     return shared
 
 
-def last_job(daemon: Daemon) -> int:
-    """Return the ID of a job that is the last so far: those of a test follow it."""
-    with daemon.client() as hookd:
-        return hookd.start_job(profile="before", user="", client_ip="::1").job_id
-
-
 def event(daemon: Daemon, event: str, *values: object) -> subprocess.CompletedProcess[str]:
     """Say it as Syncrify does: nothing but the values of its variables."""
     return hookctl("--socket", daemon.socket, "syncrify", event, *map(str, values))
-
-
-def job(daemon: Daemon, job_id: int) -> Job:
-    """Return what hookd knows of a job."""
-    with daemon.client() as hookd:
-        return hookd.get_job(job_id)
 
 
 def test_start_and_end_by_syncrifys_job_id(running: Daemon) -> None:

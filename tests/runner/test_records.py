@@ -33,17 +33,9 @@ def runner(shared_runner: Runner) -> Runner:
     return shared_runner
 
 
-def define(runner: Runner, script: str, tables: str = "") -> None:
-    """Make a hook of an sh script."""
-    program = runner.script("hook", script)
-    runner.hook("hook", f'command = "{program}"\n{tables}\n')
-    loaded = runner.reload()
-    assert not loaded.errors, loaded.errors
-
-
 def test_a_run_has_a_start_an_end_and_its_lines(runner: Runner) -> None:
     journal = Records()
-    define(runner, "echo out; echo err >&2; exit 3")
+    runner.define("echo out; echo err >&2; exit 3")
     run_id = runner.begin("hook", phase=Phase.END, job_id=77, profile="a b", file_count=5)
     receipt = runner.until_ended(run_id)
     (started,) = journal.find(MESSAGE_ID=records.RUN_STARTED.message_id, HOOKD_JOB_ID=77)
@@ -74,7 +66,7 @@ def test_a_run_has_a_start_an_end_and_its_lines(runner: Runner) -> None:
 @pytest.mark.parametrize("script", PRIORITIES)
 def test_priorities(runner: Runner, script: str) -> None:
     journal = Records()
-    define(runner, script, '[limits]\ntimeout = "300ms"\nkill_grace = "100ms"')
+    runner.define(script, '[limits]\ntimeout = "300ms"\nkill_grace = "100ms"')
     runner.run("hook", job_id=78)
     (ended,) = journal.find(MESSAGE_ID=records.RUN_ENDED.message_id, HOOKD_JOB_ID=78)
     assert ended["PRIORITY"] == PRIORITIES[script]
@@ -82,8 +74,7 @@ def test_priorities(runner: Runner, script: str) -> None:
 
 def test_no_line_is_forged_and_no_secret_told(runner: Runner) -> None:
     journal = Records()
-    define(
-        runner,
+    runner.define(
         "printf 'a\\nMESSAGE=b\\033[2J\\377\\n'",
         f'[run]\nenvironment = {{ TOKEN = "{SECRET}" }}',
     )
@@ -99,7 +90,7 @@ def test_no_line_is_forged_and_no_secret_told(runner: Runner) -> None:
 
 def test_ten_thousand_lines_all_arrive_before_the_end(runner: Runner) -> None:
     journal = Records()
-    define(runner, "seq 10000")
+    runner.define("seq 10000")
     receipt = runner.run("hook", job_id=80)
     found = journal.find(HOOKD_JOB_ID=80)
     lines = [one["MESSAGE"] for one in found if one["SYSLOG_IDENTIFIER"] == "hook"]

@@ -24,14 +24,6 @@ def runner(shared_runner: Runner) -> Runner:
     return shared_runner
 
 
-def define(runner: Runner, script: str, tables: str = "", name: str = "hook") -> None:
-    """Make a hook of an sh script and have the runner read it."""
-    program = runner.script(name, script)
-    runner.hook(name, f'command = "{program}"\n{tables}\n')
-    loaded = runner.reload()
-    assert not loaded.errors, loaded.errors
-
-
 ENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "success": ("exit 0", {"result": "success", "exit_status": 0, "reason": None}),
     "skipped": ("exit 75", {"result": "skipped", "exit_status": 75}),
@@ -44,7 +36,7 @@ ENDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", ENDS)
 def test_ends(runner: Runner, name: str) -> None:
     script, expected = ENDS[name]
-    define(runner, script)
+    runner.define(script)
     before = time.time_ns() // 1000
     receipt = runner.run("hook")
     assert {key: getattr(receipt, key) for key in expected} == expected
@@ -54,14 +46,14 @@ def test_ends(runner: Runner, name: str) -> None:
 
 
 def test_the_time_of_a_run_is_from_before_its_first_instruction(runner: Runner) -> None:
-    define(runner, "exit 0")
+    runner.define("exit 0")
     for _ in range(20):
         receipt = runner.run("hook")
         assert receipt.duration_usec >= receipt.cpu_usec > 0  # it has one thread
 
 
 def test_standard_input_is_the_event(runner: Runner) -> None:
-    define(runner, f"cat >{runner.directory}/in")
+    runner.define(f"cat >{runner.directory}/in")
     run_id = runner.begin("hook", attempt=2, profile="two words", byte_count=2**63 - 1)
     runner.until_ended(run_id)
     document = json.loads((runner.directory / "in").read_text())
@@ -74,12 +66,12 @@ def test_standard_input_is_the_event(runner: Runner) -> None:
 
 
 def test_standard_input_may_be_nothing(runner: Runner) -> None:
-    define(runner, "cat; readlink /proc/self/fd/0", '[run]\nstdin = "null"')
+    runner.define("cat; readlink /proc/self/fd/0", '[run]\nstdin = "null"')
     assert runner.run("hook").last_line == "/dev/null"
 
 
 def test_output_can_be_opened_by_its_name(runner: Runner) -> None:
-    define(runner, "echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin >/dev/null")
+    runner.define("echo out >/dev/stdout; echo err >/dev/stderr; cat /dev/stdin >/dev/null")
     receipt = runner.run("hook")
     assert (receipt.result, receipt.output_bytes) == (Result.SUCCESS, 8)
 
@@ -98,7 +90,7 @@ def test_values_arrive_byte_for_byte(runner: Runner) -> None:
 
 
 def test_cancel_ends_a_run(runner: Runner) -> None:
-    define(runner, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done")
+    runner.define("trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done")
     run_id = runner.begin("hook")
     runner.until_started(run_id)
     runner.cancel(run_id)
@@ -108,7 +100,7 @@ def test_cancel_ends_a_run(runner: Runner) -> None:
 
 
 def test_cancel_before_the_start(runner: Runner) -> None:
-    define(runner, "sleep 60")
+    runner.define("sleep 60")
     run_id = runner.begin("hook")
     runner.cancel(run_id)
     assert runner.until_ended(run_id).result is Result.CANCELLED
@@ -116,8 +108,7 @@ def test_cancel_before_the_start(runner: Runner) -> None:
 
 
 def test_a_timeout_leaves_a_grace_and_then_kills(runner: Runner) -> None:
-    define(
-        runner,
+    runner.define(
         "trap '' TERM; while :; do sleep 0.01; done",
         '[limits]\ntimeout = "200ms"\nkill_grace = "200ms"',
     )
@@ -128,8 +119,7 @@ def test_a_timeout_leaves_a_grace_and_then_kills(runner: Runner) -> None:
 
 
 def test_leftovers_may_stay(runner: Runner) -> None:
-    define(
-        runner,
+    runner.define(
         f"sleep 60 & echo $! >{runner.directory}/pid",
         '[run]\nleftovers = "warn"\n',
     )
@@ -143,7 +133,7 @@ def test_leftovers_may_stay(runner: Runner) -> None:
 
 def test_the_receipt_counts_the_whole_tree(runner: Runner) -> None:
     burn = "sum(i for i in range(3_000_000))"
-    define(runner, f"{PYTHON} -c '{burn}' & wait; {PYTHON} -c '{burn}; x = b\"x\" * (40 << 20)'")
+    runner.define(f"{PYTHON} -c '{burn}' & wait; {PYTHON} -c '{burn}; x = b\"x\" * (40 << 20)'")
     receipt = runner.run("hook")
     assert receipt.result is Result.SUCCESS
     assert receipt.cpu_usec > 100_000
@@ -151,7 +141,7 @@ def test_the_receipt_counts_the_whole_tree(runner: Runner) -> None:
 
 
 def test_a_run_is_started_at_most_once(runner: Runner) -> None:
-    define(runner, f"echo x >>{runner.directory}/count; sleep 0.2")
+    runner.define(f"echo x >>{runner.directory}/count; sleep 0.2")
     run_id = 1_000_000  # far from those that are counted
     start = Start(run_id, "hook", 1, event())
     runner.send(start, start)

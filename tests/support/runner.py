@@ -185,6 +185,13 @@ class Runner:
         self.send(Reload())
         return self._answer(Reloaded)
 
+    def define(self, script: str, tables: str = "", name: str = "hook") -> None:
+        """Make a hook of an sh script, and have it read."""
+        program = self.script(name, script)
+        self.hook(name, f'command = "{program}"\n{tables}\n')
+        loaded = self.reload()
+        assert not loaded.errors, loaded.errors
+
     def terminate(self) -> None:
         """Ask the runner to stop, as the service manager does."""
         self.process.send_signal(signal.SIGTERM)
