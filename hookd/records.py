@@ -166,8 +166,8 @@ STORAGE_FAILED = _kind(
 STORAGE_CREATED = _kind(
     "storage-created", "4cc384ec202042fd93cf018d9ee92ffe", NOTICE,
     "a new database was made: {detail}",
-    "There was no database in the state directory, so hookd begins with a new one: no job is known, "
-    "and job IDs count from 1.\n\n"
+    "There was no database in the state directory, so hookd begins with a new one: no job is "
+    "known, and job IDs count from 1.\n\n"
     "Where hookd had run before, its state directory has been lost or replaced: stop hookd, put "
     "the directory back and start it again.",
 )  # fmt: skip
