@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from systemd.journal import send
 
-from tests.support import leftovers
+from tests.support import leftovers, reachable
 from tests.support.daemon import Daemon
 from tests.support.records import Records
 from tests.support.runner_unit import RunnerUnit
@@ -42,6 +42,7 @@ def own_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="hookd-") as directory:
         Path(directory).chmod(0o755)  # hooks of other users lie in it
         tempfile.tempdir = os.environ["TMPDIR"] = directory
+        reachable.prepare(Path(directory))
         with leftovers.none_allowed():
             yield
         tempfile.tempdir = os.environ["TMPDIR"] = usual

@@ -15,6 +15,7 @@ import pytest
 from hookd.server import schema
 from tests.attack.scene import MOST_GROWTH, Outcome, Scene
 from tests.support.daemon import Daemon
+from tests.support.reachable import programs
 from tests.support.records import Records
 from tests.support.wire import Wire
 
@@ -53,6 +54,7 @@ def scene(prepared: Path, setting: Setting, records: Records) -> Iterator[Scene]
     prepared.chmod(0o755)
     daemon = Daemon(prepared, ACCESS)
     daemon.prefix = become(account)
+    daemon.programs = programs()
     if account is not None:
         for path in (prepared, *prepared.rglob("*")):
             os.chown(path, pwd.getpwnam(account).pw_uid, -1)

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import psutil
 
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
+from tests.support.reachable import programs
 from tests.support.wire import Wire
 
 TREE = Path(__file__).parents[2]
@@ -64,7 +64,13 @@ class Scene:
         with self._beside() as (hookd, bare):
             before, descriptors = process.memory_info().rss, self.descriptors()
             began = time.monotonic()
-            command = [*self._attacker, sys.executable, "-m", "tests.attack.weapons", weapon]
+            command = [
+                *self._attacker,
+                str(programs() / "python"),
+                "-m",
+                "tests.attack.weapons",
+                weapon,
+            ]
             with subprocess.Popen([*command, str(self.daemon.socket)], cwd=TREE) as running:
                 largest = _largest(process, running, began + seconds)
             took = time.monotonic() - began
@@ -102,7 +108,7 @@ class _Helper:
 
     def __init__(self, user: list[str], words: tuple[str, ...]) -> None:
         self._process = subprocess.Popen(
-            [*user, sys.executable, "-m", "tests.attack.innocent", *words],
+            [*user, str(programs() / "python"), "-m", "tests.attack.innocent", *words],
             cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

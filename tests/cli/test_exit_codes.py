@@ -17,6 +17,7 @@ import pytest
 import hookd
 from hookd.cli.commands import COMMANDS
 from tests.cli.hookctl import called, hookctl
+from tests.support.reachable import programs
 
 WHO = ("--profile", "Mail", "--client-ip", "10.0.0.7")
 SYNCRIFY = ("10.0.0.7", "563", "Mail", "ann@example.com", "0", "0")
@@ -94,7 +95,8 @@ def test_a_socket_that_is_not_for_this_user_is_said(tmp_path: Path) -> None:
         "hookctl.get_command(None, 'status'); os.geteuid() or os.setuid(65534); "
         "main(sys.argv[1:])"
     )
-    command = [sys.executable, "-c", script, "--socket", str(hidden / "x.sock"), "status"]
+    python = str(programs() / "python")
+    command = [python, "-P", "-c", script, "--socket", str(hidden / "x.sock"), "status"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Permission denied" in done.stderr

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.reachable import programs
 from tests.support.runner import Runner
 
 NAMELESS = 54321
@@ -67,7 +67,7 @@ def refused(directory: Path, prefix: list[str], tables: str) -> str:
     runner.hook("hook", f'command = "/bin/true"\n{tables}')
     done = subprocess.run(
         [
-            *(*prefix, sys.executable, "-m", "hookd.runner.main", "--check"),
+            *(*prefix, str(programs() / "python"), "-m", "hookd.runner.main", "--check"),
             *("--config", str(directory / "hookd.toml")),
         ],
         user=NAMELESS,

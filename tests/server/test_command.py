@@ -15,6 +15,7 @@ from hookd.client import Client
 from hookd.sockets import bind
 from tests.support.daemon import BIN, READY_WITHIN, STOPPED_WITHIN, Daemon
 from tests.support.eventually import eventually
+from tests.support.reachable import programs
 
 HOOKD = str(BIN / "hookd")
 NOBODY = 65534
@@ -71,7 +72,7 @@ def test_without_root_it_lives_where_its_user_does(
     env = {name: at for name, at in os.environ.items() if name != "XDG_STATE_HOME"}
     env |= {name: at.format(home=home) for name, at in variables.items()}
     env["XDG_RUNTIME_DIR"] = str(home)
-    command = [HOOKD, "--config", str(daemon.directory / "hookd.toml")]
+    command = [str(programs() / "hookd"), "--config", str(daemon.directory / "hookd.toml")]
     with daemon.log.open("wb") as log:
         process = subprocess.Popen(command, env=env, cwd="/", stderr=log, **user)
     try:

@@ -22,7 +22,7 @@ class Daemon:
 
     The directory's path must be short (a socket's is at most 107 bytes: unix(7)). Records that
     do not go to a journal are in `log`. `prefix` is a command that becomes hookd (exec), with
-    the descriptors `inherited`.
+    the descriptors `inherited`; `programs` is the directory that hookd is taken from.
     """
 
     def __init__(self, directory: Path, settings: str = "") -> None:
@@ -32,6 +32,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.prefix: list[str] = []
         self.inherited: list[int] = []
+        self.programs = BIN
         (directory / "hooks.d").mkdir()
         (directory / "hookd.toml").write_text(settings)
 
@@ -59,7 +60,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [
                     *self.prefix,
-                    str(BIN / "hookd"),
+                    str(self.programs / "hookd"),
                     *("--config", str(self.directory / "hookd.toml")),
                     *("--socket", str(self.socket)),
                     *("--state-dir", str(self.directory / "state")),

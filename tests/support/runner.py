@@ -30,6 +30,7 @@ from hookd.link import (
     encode,
 )
 from hookd.model import Event, Phase, Receipt
+from tests.support.reachable import programs
 
 PYTHON = os.path.realpath(sys.executable)  # what a hook's first line may name: root's own
 ANSWER_WITHIN = 30.0  # seconds; far above what anything takes, because all tests share few cores
@@ -98,13 +99,15 @@ class Runner:
     def start(self, *arguments: str, pass_fds: Sequence[int] = ()) -> None:
         """Start the program, as the account that was asked for."""
         switch: dict[str, Any] = {}
+        python = sys.executable
         if self.account.pw_uid != os.geteuid():
             switch = {"user": self.account.pw_uid, "group": self.account.pw_gid}
             switch["extra_groups"] = []
+            python = str(programs() / "python")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hookd.runner.main", *arguments),
+                    *(python, "-m", "hookd.runner.main", *arguments),
                     *("--config", str(self.directory / "hookd.toml")),
                     *("--default-user", self.hook_user),
                 ],
