@@ -171,3 +171,41 @@ class Job(msgspec.Struct, kw_only=True):
     ended_usec: int | None
     test: bool
     hooks: list[HookRun]
+
+
+class MetricType(StrEnum):
+    """What a monitoring system may do with a metric's samples; the names are OpenMetrics'."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    INFO = "info"
+
+
+class MetricBucket(msgspec.Struct, frozen=True):
+    """How many observations were at most `upper_bound`; None is no bound, so all of them."""
+
+    upper_bound: float | None
+    count: int
+
+
+class MetricSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of a metric. For a histogram `value` is the sum of all that was observed."""
+
+    labels: dict[str, str]
+    value: float
+    buckets: list[MetricBucket] = []
+
+
+class MetricFamily(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric: one name, with a sample for each set of labels.
+
+    `name` has no suffix of the text format such as `_total`; it ends with the unit, if there is
+    one.
+    """
+
+    name: str
+    type: MetricType
+    unit: str | None = None
+    help: str
+    samples: list[MetricSample]

@@ -27,7 +27,7 @@ COMMANDS = {
     "resume": "control",
     "check": "configuration",
     "reload": "configuration",
-    "metrics": "status",
+    "metrics": "metrics",
     "import-syncrify": "importer",
 }
 """Each command and the module of this package that has it."""

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl status, hooks and metrics: how the daemon and its hooks are."""
+"""hookctl status and hooks: how the daemon and its hooks are."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import click
 import msgspec
 
 from hookd.cli.base import DONE, REFUSED, Settings, print_json
@@ -146,38 +144,3 @@ def _state(hook: Hook) -> str:
         return "parked"
     counts = [(hook.running, "running"), (hook.waiting, "waiting")]
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "ready"
-
-
-class _MetricsReply(msgspec.Struct):
-    text: str
-
-
-@command()
-@click.option("--textfile", is_flag=True, help="As node_exporter's textfile collector reads it.")
-def metrics(settings: Settings, textfile: bool) -> int:
-    """Print all figures for a monitoring system.
-
-    In the OpenMetrics text format, which Prometheus reads; or, with --textfile, in its older one.
-    """
-    with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.GetMetrics", {}, _MetricsReply, repeat=True)
-    text = _in_the_older_format(found.text) if textfile else found.text
-    if settings.json:
-        print_json({"text": text})
-    else:
-        print(text, end="")
-    return DONE
-
-
-def _in_the_older_format(text: str) -> str:
-    """Return OpenMetrics as Prometheus's own text: without the types that only the new one has."""
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
-    class Parsed:
-        def collect(self) -> Any:
-            return text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
-
-    registry = CollectorRegistry()
-    registry.register(Parsed())
-    return generate_latest(registry).decode()

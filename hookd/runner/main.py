@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from hookd import lean
-
-# isort: split
 import argparse
 import asyncio
 import contextlib
@@ -17,7 +14,7 @@ import sys
 from pathlib import Path
 
 import hookd
-from hookd import records
+from hookd import memory, records
 from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.link import Reload
@@ -81,7 +78,7 @@ class Service:
             serving = self._loop.create_task(self._serve_one())
         self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
         self._notifier.ready()
-        lean.trim()
+        memory.trim()
         await self._stop.wait()
         await self._shut_down(orphaned=serving.done())
         serving.cancel()
@@ -160,6 +157,7 @@ def main() -> int:
     options = arguments()
     if options.check:
         return check(options)
+    memory.return_large_blocks()
     os.umask(0o077)
     listener = None
     if options.link_fd is None:

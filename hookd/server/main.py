@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from hookd import lean
-
-# isort: split
 import argparse
 import asyncio
 import contextlib
@@ -19,7 +16,7 @@ import socket
 import sys
 from pathlib import Path
 
-from hookd import __version__, confdir
+from hookd import __version__, confdir, memory
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
@@ -81,6 +78,7 @@ def _check(loaded: Loaded) -> int:
 
 
 async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
+    memory.return_large_blocks()
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SEC)
     _raise_descriptors()
@@ -106,7 +104,7 @@ async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
         )
         if starting.done():
             starting.result()
-            lean.trim()
+            memory.trim()
             await _until_stopped(daemon, stop, reload)
         else:
             starting.cancel()

@@ -242,7 +242,7 @@ class Manager:
             healthy=not health.problems,
             parked=len(schedule.parked),
         )
-        return {"text": self._metrics.text(gauges)}
+        return {"families": self._metrics.families(gauges)}
 
     def _open_jobs(self, health: Health) -> int:
         """Return how many jobs are open, -1 while the disk does not say."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Figures for a monitoring system: counted all the time, written out when asked.
+"""Figures for a monitoring system: counted all the time, told when asked.
 
-Names, units and types follow Prometheus's conventions; the text is OpenMetrics. The library that
-writes it is loaded at the first question: most servers are never asked.
+Names, units and types follow Prometheus's conventions. They are told as values; what writes them
+as text is hookctl (`hookd.cli.metrics`), so that no library for that enters the server's memory.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from itertools import accumulate
 
 import msgspec
 
-from hookd import __version__, lean
-from hookd.model import Event, HookRun, Phase, RunState
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+from hookd import __version__
+from hookd.model import (
+    Event,
+    HookRun,
+    MetricBucket,
+    MetricFamily,
+    MetricSample,
+    MetricType,
+    Phase,
+    RunState,
+)
 
 BUCKETS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)  # seconds of a run's duration
 
@@ -44,7 +50,7 @@ class Metrics:
         self._cpu: Counter[str] = Counter()
         self._output: Counter[str] = Counter()
         self._durations: dict[str, list[int]] = {}
-        self._seconds: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
 
     def job(self, event: Event) -> None:
         """Count a job's start or end."""
@@ -62,77 +68,91 @@ class Metrics:
             seconds = (run.duration_usec or 0) / 1e6
             buckets = self._durations.setdefault(run.hook, [0] * (len(BUCKETS) + 1))
             buckets[bisect_left(BUCKETS, seconds)] += 1
-            self._seconds[run.hook] += seconds  # type: ignore[assignment]
+            self._seconds[run.hook] = self._seconds.get(run.hook, 0.0) + seconds
             self._cpu[run.hook] += run.cpu_usec or 0
             self._output[run.hook] += run.output_bytes or 0
 
-    def text(self, gauges: Gauges) -> str:
-        """Return all figures in the OpenMetrics text format."""
-        lean.let_in("ssl")  # the library's HTTP server, which nobody starts, imports it
-        from prometheus_client.openmetrics.exposition import generate_latest
+    def families(self, gauges: Gauges) -> list[MetricFamily]:
+        """Return all figures, each metric's samples in the order of their labels."""
+        return [
+            _family(
+                "hookd_build", MetricType.INFO, "The program.", [({"version": __version__}, 1)]
+            ),
+            *_moment(gauges),
+            _family(
+                "hookd_jobs_started", MetricType.COUNTER, "Jobs started.", [({}, self._started)]
+            ),
+            _family(
+                "hookd_jobs_ended", MetricType.COUNTER, "Jobs ended.",
+                [({"outcome": outcome}, n) for outcome, n in sorted(self._ended.items())],
+            ),
+            _family(
+                "hookd_runs", MetricType.COUNTER, "Runs of hooks ended.",
+                [
+                    ({"hook": hook, "phase": phase, "result": result}, n)
+                    for (hook, phase, result), n in sorted(self._runs.items())
+                ],
+            ),
+            self._duration_family(),
+            _family(
+                "hookd_run_cpu_seconds", MetricType.COUNTER, "CPU time of hooks.",
+                [({"hook": hook}, usec / 1e6) for hook, usec in sorted(self._cpu.items())],
+                unit="seconds",
+            ),
+            _family(
+                "hookd_run_output_bytes", MetricType.COUNTER, "Output of hooks.",
+                [({"hook": hook}, size) for hook, size in sorted(self._output.items())],
+                unit="bytes",
+            ),
+        ]  # fmt: skip
 
-        written: bytes = generate_latest(_Collected(self._collect(gauges)))  # type: ignore[no-untyped-call]
-        return written.decode()
-
-    def _collect(self, gauges: Gauges) -> Iterator[Metric]:
-        from prometheus_client.core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-            HistogramMetricFamily,
-            InfoMetricFamily,
+    def _duration_family(self) -> MetricFamily:
+        samples = [
+            MetricSample(
+                labels={"hook": hook}, value=self._seconds[hook], buckets=_cumulative(counts)
+            )
+            for hook, counts in sorted(self._durations.items())
+        ]
+        return MetricFamily(
+            name="hookd_run_duration_seconds",
+            type=MetricType.HISTOGRAM,
+            unit="seconds",
+            help="How long hooks ran.",
+            samples=samples,
         )
 
-        yield InfoMetricFamily("hookd_build", "The program.", {"version": __version__})
-        for name, meaning, value in (
-            ("hookd_healthy", "1 while nothing is wrong.", int(gauges.healthy)),
-            ("hookd_runs_running", "Runs of hooks that run.", gauges.running),
-            ("hookd_runs_waiting", "Runs of hooks that wait.", gauges.waiting),
-            ("hookd_jobs_open", "Jobs without an end.", gauges.open_jobs),
-            ("hookd_connections", "Open connections.", gauges.connections),
-            ("hookd_hooks_parked", "Hooks in quarantine.", gauges.parked),
-        ):
-            yield GaugeMetricFamily(name, meaning, value)
-        yield CounterMetricFamily("hookd_jobs_started", "Jobs started.", self._started)
-        ended = CounterMetricFamily("hookd_jobs_ended", "Jobs ended.", labels=["outcome"])
-        for outcome, count in sorted(self._ended.items()):
-            ended.add_metric([outcome], count)
-        yield ended
-        runs = CounterMetricFamily(
-            "hookd_runs", "Runs of hooks ended.", labels=["hook", "phase", "result"]
-        )
-        for labels, count in sorted(self._runs.items()):
-            runs.add_metric(labels, count)
-        yield runs
-        durations = HistogramMetricFamily(
-            "hookd_run_duration_seconds", "How long hooks ran.", labels=["hook"]
-        )
-        for hook, buckets in sorted(self._durations.items()):
-            durations.add_metric([hook], _cumulative(buckets), self._seconds[hook])
-        yield durations
-        for name, meaning, counts, unit in (
-            ("hookd_run_cpu_seconds", "CPU time of hooks.", self._cpu, 1e6),
-            ("hookd_run_output_bytes", "Output of hooks.", self._output, 1),
-        ):
-            family = CounterMetricFamily(name, meaning, labels=["hook"])
-            for hook, value in sorted(counts.items()):
-                family.add_metric([hook], value / unit)
-            yield family
+
+def _moment(gauges: Gauges) -> Iterator[MetricFamily]:
+    """Yield what is so at the moment of the question."""
+    for name, meaning, value in (
+        ("hookd_healthy", "1 while nothing is wrong.", int(gauges.healthy)),
+        ("hookd_runs_running", "Runs of hooks that run.", gauges.running),
+        ("hookd_runs_waiting", "Runs of hooks that wait.", gauges.waiting),
+        ("hookd_jobs_open", "Jobs without an end.", gauges.open_jobs),
+        ("hookd_connections", "Open connections.", gauges.connections),
+        ("hookd_hooks_parked", "Hooks in quarantine.", gauges.parked),
+    ):
+        yield _family(name, MetricType.GAUGE, meaning, [({}, value)])
 
 
-class _Collected:
-    """The registry that prometheus-client's writer asks for."""
+def _family(
+    name: str,
+    kind: MetricType,
+    meaning: str,
+    samples: list[tuple[dict[str, str], float]],
+    unit: str | None = None,
+) -> MetricFamily:
+    return MetricFamily(
+        name=name,
+        type=kind,
+        unit=unit,
+        help=meaning,
+        samples=[MetricSample(labels=labels, value=float(value)) for labels, value in samples],
+    )
 
-    def __init__(self, metrics: Iterator[Metric]) -> None:
-        self._metrics = metrics
 
-    def collect(self) -> Iterator[Metric]:
-        return self._metrics
-
-
-def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
-    total = 0
-    found: list[tuple[str, float]] = []
-    for bound, count in zip((*map(str, BUCKETS), "+Inf"), buckets, strict=True):
-        total += count
-        found.append((bound, total))
-    return found
+def _cumulative(counts: list[int]) -> list[MetricBucket]:
+    return [
+        MetricBucket(bound, total)
+        for bound, total in zip((*BUCKETS, None), accumulate(counts), strict=True)
+    ]

@@ -15,7 +15,7 @@ TREE = Path(__file__).parents[2]
 
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
-    "memory": ("lean",),
+    "memory": ("memory",),
     "manager": ("notify",),
     "trust": ("trust",),
     "files": ("confdir",),
@@ -188,6 +188,7 @@ def test_one_facility_one_place() -> None:
         "subprocess": {"runner", "effects"},
         "click": {"cli"},
         "rich": {"cli"},
+        "prometheus_client": {"cli"},  # seven megabytes that no daemon is to carry
         "logging": set(),
         "shlex": set(),
     }

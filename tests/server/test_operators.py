@@ -122,25 +122,29 @@ def test_a_subscriber_hears_of_everything_and_can_go_on(shared_hookd: Daemon) ->
         assert wire.error(MANAGER + "Subscribe")[0] == "org.varlink.service.ExpectedMore"
 
 
-def test_figures_are_openmetrics(shared_hookd: Daemon) -> None:
+def test_figures_are_told_as_values(shared_hookd: Daemon) -> None:
     define(shared_hookd, "counted", 'command = "/bin/true"\n')
+
+    def figures(wire: Wire) -> dict[str, Any]:
+        return {one["name"]: one for one in wire.call(MANAGER + "GetMetrics")["families"]}
+
     with Wire(shared_hookd.socket) as wire:
-        before = dict(
-            line.rsplit(" ", 1)
-            for line in wire.call(MANAGER + "GetMetrics")["text"].splitlines()
-            if not line.startswith("#")
-        )
+        before = figures(wire)
         wire.start(profile="counted", wait=True)
-        text = wire.call(MANAGER + "GetMetrics")["text"]
-    assert text.endswith("# EOF\n")
-    for line in (
-        'hookd_runs_total{hook="counted",phase="start",result="success"} 1.0',
-        f"hookd_jobs_started_total {float(before['hookd_jobs_started_total']) + 1}",
-        f"hookd_jobs_open {float(before['hookd_jobs_open']) + 1}",
-        "hookd_healthy 1.0",
-        'hookd_run_duration_seconds_count{hook="counted"} 1.0',
-    ):
-        assert line in text.splitlines()
+        after = figures(wire)
+    for name in ("hookd_jobs_started", "hookd_jobs_open"):
+        (was,), now = before[name]["samples"], after[name]["samples"]
+        assert [one["value"] for one in now] == [was["value"] + 1]
+    assert after["hookd_healthy"]["samples"] == [{"labels": {}, "value": 1.0, "buckets": []}]
+    ran = {"hook": "counted", "phase": "start", "result": "success"}
+    assert {"labels": ran, "value": 1.0, "buckets": []} in after["hookd_runs"]["samples"]
+    (duration,) = (
+        one
+        for one in after["hookd_run_duration_seconds"]["samples"]
+        if one["labels"] == {"hook": "counted"}
+    )
+    assert duration["buckets"][-1] == {"upper_bound": None, "count": 1}
+    assert 0 < duration["value"] < 60
 
 
 WAIT_FOR_ITSELF = """\

@@ -9,7 +9,15 @@ import msgspec
 import pytest
 
 from hookd.config import Source, parse
-from hookd.model import Event, HookRun, Job, Phase
+from hookd.model import (
+    Event,
+    HookRun,
+    Job,
+    MetricBucket,
+    MetricFamily,
+    MetricSample,
+    Phase,
+)
 from hookd.server import trial
 from hookd.server.feed import Notice
 from hookd.server.hookinfo import Explanation, HookInfo, explanation
@@ -29,6 +37,9 @@ TOLD: dict[tuple[str, str], type[msgspec.Struct]] = {
     (MANAGER, "Notice"): Notice,
     (MANAGER, "OutputLine"): trial.OutputLine,
     (MANAGER, "TestPlan"): trial.TestPlan,
+    (MANAGER, "MetricBucket"): MetricBucket,
+    (MANAGER, "MetricSample"): MetricSample,
+    (MANAGER, "MetricFamily"): MetricFamily,
 }
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""hookctl metrics: the server's figures as text, which prometheus_client writes.
+
+The one place that knows that library: it costs a process seven megabytes and some thirty
+milliseconds, so the server tells values and nothing but this command loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import msgspec
+from prometheus_client import generate_latest as in_the_older_format
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as in_openmetrics
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from hookd.cli.base import DONE, Settings, print_json
+from hookd.cli.command import command
+from hookd.model import MetricFamily, MetricType
+
+SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
+"""What the text formats put after a metric's name, where that is one word; see OpenMetrics."""
+
+
+class _Reply(msgspec.Struct):
+    families: list[MetricFamily]
+
+
+@command()
+@click.option("--textfile", is_flag=True, help="As node_exporter's textfile collector reads it.")
+def metrics(settings: Settings, textfile: bool) -> int:
+    """Print all figures for a monitoring system.
+
+    In the OpenMetrics text format, which Prometheus reads; or, with --textfile, in its older one.
+    """
+    if settings.json and textfile:
+        raise click.UsageError("--json and --textfile are two formats; allowed: one of them")
+    with settings.client() as hookd:
+        found = hookd.call("io.hookd.Manager.GetMetrics", {}, _Reply, repeat=True)
+    if settings.json:
+        print_json(msgspec.to_builtins(found))
+        return DONE
+    registry = CollectorRegistry()
+    registry.register(_Told(found.families))
+    write = in_the_older_format if textfile else in_openmetrics
+    print(write(registry).decode(), end="")
+    return DONE
+
+
+class _Told(Collector):
+    """The server's figures, as prometheus_client asks for them."""
+
+    def __init__(self, families: list[MetricFamily]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return map(_metric, self._families)
+
+
+def _metric(family: MetricFamily) -> Metric:
+    metric = Metric(family.name, family.help, family.type.value, family.unit or "")
+    for sample in family.samples:
+        if family.type is not MetricType.HISTOGRAM:
+            name = family.name + SUFFIXES.get(family.type, "")
+            metric.add_sample(name, sample.labels, sample.value)
+            continue
+        for bucket in sample.buckets:
+            bound = "+Inf" if bucket.upper_bound is None else str(bucket.upper_bound)
+            labels = {**sample.labels, "le": bound}
+            metric.add_sample(f"{family.name}_bucket", labels, bucket.count)
+        metric.add_sample(f"{family.name}_count", sample.labels, sample.buckets[-1].count)
+        metric.add_sample(f"{family.name}_sum", sample.labels, sample.value)
+    return metric
