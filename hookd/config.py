@@ -184,7 +184,7 @@ def parse(sources: Sequence[Source]) -> Config:
 
 def digest(sources: Sequence[Source]) -> str:
     """Return what tells two configurations apart: a digest over names and bytes of the files."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(usedforsecurity=False)
     for source in sources:
         for part in ((source.hook or "").encode(), source.data):
             total.update(len(part).to_bytes(8, "big") + part)
@@ -203,6 +203,11 @@ def _toml(errors: list[str], source: Source) -> dict[str, Any]:
     return {}
 
 
+def _hook_digest(values: dict[str, Any]) -> str:
+    text = repr(sorted(values.items(), key=str))
+    return hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hook:
     run = dict(values["run"])
     if run["max_running"] is None:
@@ -210,7 +215,7 @@ def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hoo
     return Hook(
         name=source.hook or "",
         path=source.path,
-        digest=hashlib.sha256(repr(sorted(values.items(), key=str)).encode()).hexdigest(),
+        digest=_hook_digest(values),
         command=values["command"],
         phases=tuple(Phase(p) for p in values["phases"]),
         kind=values["kind"],

@@ -29,6 +29,7 @@ from hookd.server.lifecycle import JOB_STATES, JobChange
 from hookd.server.rows import JOBS, JobRow, age_of, job_row, job_row_of
 from hookd.server.runbooks import RunBooks
 
+BLAKE2B_BYTES = 16  # of a digest that version 0.1.0 has stored
 PRUNE_STEP = 100  # jobs deleted in one transaction: a few milliseconds that nobody notices
 
 
@@ -59,8 +60,8 @@ class Books:
     def start_job(self, request: StartRequest, terms: Terms) -> Booked:
         """Write a job's start. Raises RequestIdConflict or QueueFull, having written nothing."""
         event = request.event
-        digest = _digest("StartJob", event) if request.request_id is not None else None
-        known = self._known_request(request.request_id, digest)
+        content = _content("StartJob", event) if request.request_id is not None else b""
+        known = self._known_request(request.request_id, content)
         if known is not None:
             return self._booked(known, Phase.START)
         runs, now = terms.matched(event), terms.now
@@ -80,7 +81,7 @@ class Books:
             ),
         )  # fmt: skip
         event = msgspec.structs.replace(event, job_id=job_id)
-        self._event(key, Phase.START, request.request_id, digest, now)
+        self._event(key, Phase.START, request.request_id, content, now)
         booked = Booked(job=key, event=event, tie=request.tie)
         return self.runs.add(booked, runs, terms.slots)
 
@@ -90,8 +91,8 @@ class Books:
         Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull,
         having written nothing.
         """
-        digest = _digest("EndJob", request) if request.request_id is not None else None
-        known = self._known_request(request.request_id, digest)
+        content = _content("EndJob", request) if request.request_id is not None else b""
+        known = self._known_request(request.request_id, content)
         if known is not None:
             return self._booked(known, Phase.END)
         row = self._find(request)
@@ -117,7 +118,7 @@ class Books:
                 request.message, request.request_id, now.usec, event.duration_usec, row.key,
             ),
         )  # fmt: skip
-        self._event(row.key, Phase.END, request.request_id, digest, now)
+        self._event(row.key, Phase.END, request.request_id, content, now)
         booked = Booked(
             job=row.key, event=event, allowed=row.allowed, reason=row.reason, tie=row.tie
         )
@@ -212,7 +213,7 @@ class Books:
 
     # The parts of an event.
 
-    def _known_request(self, request_id: str | None, digest: bytes | None) -> int | None:
+    def _known_request(self, request_id: str | None, content: bytes) -> int | None:
         """Return the job's key of the request that had this ID before."""
         if request_id is None:
             return None
@@ -221,7 +222,7 @@ class Books:
         ).fetchone()
         if row is None:
             return None
-        if row[1] != digest:
+        if not _is_digest_of(row[1], content):
             raise RequestIdConflict(request_id, job_row(self.connection, row[0]).job_id)
         return int(row[0])
 
@@ -237,8 +238,9 @@ class Books:
         return self._last_job_id
 
     def _event(
-        self, job: int, phase: Phase, request_id: str | None, digest: bytes | None, now: Now
+        self, job: int, phase: Phase, request_id: str | None, content: bytes, now: Now
     ) -> None:
+        digest = None if request_id is None else _digest(content)
         self._execute(
             "INSERT INTO events (job, phase, request_id, digest, usec) VALUES (?, ?, ?, ?, ?)",
             (job, phase.value, request_id, digest, now.usec),
@@ -284,11 +286,22 @@ class Books:
         return self.connection.execute(statement, values).rowcount
 
 
-def _digest(method: str, request: Event | EndRequest) -> bytes:
+def _content(method: str, request: Event | EndRequest) -> bytes:
     """Return what tells two requests of one ID apart. How an answer is awaited is no content."""
     if isinstance(request, Event):  # nor is the order of attributes
         attributes = dict(sorted(request.attributes.items()))
         request = msgspec.structs.replace(request, attributes=attributes)
-    return hashlib.blake2b(
-        method.encode() + b"\0" + msgspec.json.encode(request), digest_size=16
-    ).digest()
+    return method.encode() + b"\0" + msgspec.json.encode(request)
+
+
+def _digest(content: bytes) -> bytes:
+    """Return its SHA-256, which every build of Python has, a FIPS one too."""
+    return hashlib.sha256(content, usedforsecurity=False).digest()
+
+
+def _is_digest_of(stored: bytes, content: bytes) -> bool:
+    """Return whether a digest in the database is that of this content; version 0.1.0's too."""
+    if len(stored) != BLAKE2B_BYTES:
+        return stored == _digest(content)
+    old = hashlib.blake2b(content, digest_size=BLAKE2B_BYTES, usedforsecurity=False)
+    return stored == old.digest()

@@ -48,7 +48,9 @@ def explain(hook: Hook, event: Event) -> Verdict:
 def overlap_key(hook: Hook, event: Event) -> str:
     """Return what makes two runs of this hook one another's rivals, at most 64 characters."""
     key = _OVERLAP_KEYS[hook.run.overlap_key](event)
-    return key if len(key) <= 64 else hashlib.sha256(key.encode()).hexdigest()
+    if len(key) <= 64:
+        return key
+    return hashlib.sha256(key.encode(), usedforsecurity=False).hexdigest()
 
 
 def overlap_key_by_name(config: Config, name: str, event: Event) -> str:

@@ -127,6 +127,23 @@ def test_a_request_id_with_other_content_is_a_conflict(books: Ledger) -> None:
         assert error.parameters()["job_id"] == 1
 
 
+def test_a_request_that_version_0_1_0_has_stored_is_known(books: Ledger) -> None:
+    books.start(request_id="r", attributes={"a": "1", "b": "2"})
+    books.end(job_id=1, request_id="x", byte_count=1)
+    for request_id, digest in (  # as that version wrote them
+        ("r", "f846b1c4fca2b7760bdf90cadd6a9e1b"),
+        ("x", "44ba13c2307e4828ef57d6e3d51b9ad9"),
+    ):
+        books.connection.execute(
+            "UPDATE events SET digest = ? WHERE request_id = ?",
+            (bytes.fromhex(digest), request_id),
+        )
+    assert books.start(request_id="r", attributes={"b": "2", "a": "1"}).duplicate
+    assert books.end(job_id=1, request_id="x", byte_count=1).duplicate
+    refused(books, RequestIdConflict, lambda: books.start(request_id="r"))
+    refused(books, RequestIdConflict, lambda: books.end(job_id=1, request_id="x"))
+
+
 def test_two_starts_without_a_request_id_are_two_jobs(books: Ledger) -> None:
     assert [books.start(server_job_id="s").event.job_id for _ in range(2)] == [1, 2]
 

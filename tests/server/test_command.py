@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,37 @@ def answers(socket: Path) -> bool:
             return hookd.start_job(profile="Mail", user="", client_ip="::1").job_id > 0
     except OSError:
         return False
+
+
+BUILDS = {
+    "no OpenSSL": ["ssl", "_ssl", "_hashlib"],
+    "OpenSSL's digests and BLAKE2 alone, as Red Hat's": [
+        "_md5", "_sha1", "_sha2", "_sha256", "_sha512", "_sha3",
+    ],
+    "OpenSSL's digests alone": [
+        "_md5", "_sha1", "_sha2", "_sha256", "_sha512", "_sha3", "_blake2",
+    ],
+}  # fmt: skip
+"""Ways to build Python, and the modules of the standard library that it then lacks."""
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_any_build_of_python_will_do(daemon: Daemon, build: str) -> None:
+    """Both programs read a configuration, and a request that comes again is known again."""
+    without = f"import sys; sys.modules |= dict.fromkeys({BUILDS[build]}); del sys.argv[0]; "
+    run = without + "from hookd.{}.main import main; sys.exit(main())"
+    daemon.prefix = [sys.executable, "-c", run.format("server")]
+    daemon.start()
+    told: dict[str, Any] = {
+        "profile": "Mail",
+        "user": "ann",
+        "client_ip": "10.0.0.7",
+        "request_id": "same",
+    }
+    with daemon.client() as client:
+        answers = [client.start_job(**told) for _ in range(2)]
+    assert [(one.job_id, one.duplicate) for one in answers] == [(1, False), (1, True)]
+    options = ["--check", "--config", str(daemon.directory / "hookd.toml")]
+    runner = [sys.executable, "-c", run.format("runner"), "hookd-runner", *options]
+    done = subprocess.run(runner, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "0 hooks, no errors\n"), done.stderr
