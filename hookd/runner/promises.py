@@ -28,7 +28,7 @@ UNCONFINED = (
     "hooks run as hookd's own user, and this kernel has no Landlock that could keep them from it "
     "(Linux 6.12 and later): a hook could end hookd by a signal"
 )
-AS_ROOT = "runs as root: nothing that it does to this machine can be prevented"
+AS_ROOT = "hooks run as root because run.user is not set, and may change anything on this system"
 
 
 def confined(account: Account) -> bool:
@@ -53,9 +53,10 @@ def notes(plans: Iterable[Plan], groups: Groups | None) -> list[str]:
         found.append(UNWEIGHTED)
     if os.geteuid() != 0 and plans:
         found.append(CONFINED if can_confine_signals() else UNCONFINED)
-    for plan in plans:
-        if plan.account.uid == 0:
-            found.append(f"hook {plan.hook.name} {AS_ROOT}")
+    # Where a file says root, somebody has decided it: only what nobody decided is worth a note.
+    as_root = [p.hook.name for p in plans if p.account.uid == 0 and p.hook.run.user is None]
+    if as_root:
+        found.append(f"{AS_ROOT}: {', '.join(as_root)}")
     return found
 
 

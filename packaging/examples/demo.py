@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookd at work, in a scratch directory: three clients at once, three hooks, one of them stuck.
+"""Show hookd at work: three clients at once and three hooks, one of which exceeds its time limit.
 
-Run by `make demo`. Starts a daemon of its own, talks to it by hookctl, and takes all of it away.
+Run by `make demo`. Starts a daemon in a scratch directory, uses it with hookctl, and removes both.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
+SETTINGS = '[daemon]\ndrain = "5s"\n'
+# Chosen here on purpose, as the hooks write into the scratch directory.
+AS_ROOT = '[defaults]\nrun = { user = "root" }\n'
 INSTALLED = "/usr/local/libexec/hookd"  # where the example hook files expect the scripts
 SCRIPTS = ("append-arguments", "start-or-complete", "job-started", "job-completed")
 READY_WITHIN = 15.0  # seconds
@@ -29,27 +32,34 @@ CLIENTS = (
 )
 
 OVERSTAY = """\
-# Wants a minute at the end of each job, and may have a second.
+# Needs a minute at the end of each job, and is allowed one second.
 command = "/bin/sleep 60"
 phases = ["end"]
 [limits]
 timeout = "1s"
 """
 
+NEXT = """\
+packaging/tour         every hookctl command, on live jobs
+README.md              write a hook of your own and run it
+make deb, make rpm     build a package and install the services
+docs/clients           report jobs from your backup program
+"""
+
 
 def title(text: str) -> None:
-    """Print what comes next."""
+    """Print the heading of the next section."""
     print(f"\n== {text}", flush=True)
 
 
 def lay_out(scratch: Path) -> None:
-    """Make the daemon's configuration: the two example hooks, and one that overstays."""
+    """Write the configuration: the two example hooks, and one that exceeds its time limit."""
     hooks = scratch / "hooks.d"
     hooks.mkdir()
     for name in SCRIPTS:
         shutil.copyfile(HERE / name, scratch / name)
         (scratch / name).chmod(0o755)
-    (scratch / "hookd.toml").write_text('[daemon]\ndrain = "5s"\n')
+    (scratch / "hookd.toml").write_text(SETTINGS + (AS_ROOT if os.geteuid() == 0 else ""))
     for example in (HERE / "hooks.d").glob("*.toml"):
         text = example.read_text().replace(INSTALLED, str(scratch))
         text = text.replace("/var/local/hookd/jobs.txt", str(scratch / "result.txt"))
@@ -103,8 +113,8 @@ def show(scratch: Path, *arguments: str) -> None:
 
 
 def play(scratch: Path) -> None:
-    """Send the jobs and show what came of them."""
-    title("Three clients start a job at once")
+    """Report the jobs, then show their hooks and results."""
+    title("Three clients start a job at the same time")
     starts = [
         hookctl(
             scratch, "start", "--wait", "--client-ip", ip, "--client-build-no", build,
@@ -114,7 +124,7 @@ def play(scratch: Path) -> None:
     ]  # fmt: skip
     ids = [process.communicate()[0].strip() for process in starts]
     print(f"job IDs: {' '.join(ids)}")
-    title("... and end it; the hook overstay has a second, and wants sixty")
+    title("The jobs end; the hook overstay sleeps for 60 s, but its time limit is 1 s")
     ends = [
         hookctl(
             scratch, "end", "--wait", job, "--file-count", files, "--byte-count", size,
@@ -124,29 +134,29 @@ def play(scratch: Path) -> None:
     ]  # fmt: skip
     for process in ends:
         process.wait()
-    title("What the hook append-arguments wrote")
+    title("The hook append-arguments has written")
     print((scratch / "result.txt").read_text(), end="")
-    title("What hookd knows of it")
+    title("What hookd has recorded")
     show(scratch, "jobs")
     show(scratch, "job", ids[0])
     show(scratch, "hooks")
 
 
 def show_records(scratch: Path) -> None:
-    """Print the daemon's records: from its standard error, where no journal took them."""
-    title("The records")
+    """Print the records: from the journal, or from standard error where there is none."""
+    title("The journal records")
     text = (scratch / "log").read_text()
     if "HOOKD_RUN_ID" not in text:
         show(scratch, "logs", "--since", "30s")
         return
     for line in text.splitlines():
         print(re.sub(r" \(HOOKD_.*\)$", "", line))
-    title("... one of them with all its fields")
+    title("One record with all its fields")
     print(next(line for line in text.splitlines() if "HOOKD_RESULT=timeout" in line))
 
 
 def main() -> None:
-    """Lay out, start, play, stop, clean up; exit with what the daemon exited with."""
+    """Run the demo; exit with the exit status of the daemon."""
     os.umask(0o022)  # hookd runs nothing that a group could have written
     scratch = Path(tempfile.mkdtemp(prefix="hookd-demo-"))
     try:
@@ -159,6 +169,8 @@ def main() -> None:
             status = daemon.wait()
         show_records(scratch)
         title(f"hookd stopped, exit status {status}")
+        title("What to try next")
+        print(NEXT, end="")
     finally:
         shutil.rmtree(scratch)
     sys.exit(status)

@@ -22,12 +22,13 @@ import termios
 import textwrap
 from pathlib import Path
 
-from demo import BIN, start_daemon
+from demo import AS_ROOT, BIN, start_daemon
 
 SHOWN_AS = "/srv/tour"  # instead of the scratch directory's random name
 COLUMNS, ROWS = 98, 20
 WATCHED = 1.5  # seconds: some pictures of hookctl watch, of which the last is shown
 
+SETTINGS = '[daemon]\ndrain = "1s"\n'
 SCRIPTS = {
     "gate": 'test "$HOOKD_PROFILE" != Archive || { echo "the tape is full"; exit 1; }\n',
     "verify": 'echo "checking $1"; echo "checksum of a.img differs" >&2; exit 3\n',
@@ -139,7 +140,7 @@ def lay_out(scratch: Path) -> None:
     """Write scripts, hook files, and a hookctl that knows the socket."""
     for folder in ("hooks.d", "bin"):
         (scratch / folder).mkdir()
-    (scratch / "hookd.toml").write_text('[daemon]\ndrain = "1s"\n')
+    (scratch / "hookd.toml").write_text(SETTINGS + (AS_ROOT if os.geteuid() == 0 else ""))
     hookctl = f'exec {BIN}/hookctl --socket {scratch}/hookd.sock "$@"\n'
     scripts = {**SCRIPTS, "bin/hookctl": hookctl}
     for name, text in scripts.items():

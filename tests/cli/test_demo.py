@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-DEMO = Path(__file__).parents[2] / "packaging" / "examples" / "demo.py"
+TREE = Path(__file__).parents[2]
+DEMO = TREE / "packaging" / "examples" / "demo.py"
+MAKE = set(re.findall(r"(?m)^([a-z-]+):", (TREE / "Makefile").read_text()))
 LONGEST = 20.0  # seconds
 
 
@@ -32,4 +34,11 @@ def test_the_demo_shows_three_jobs_and_stops(tmp_path: Path) -> None:
     assert "Mail_Archive" in done.stdout, "the underscore rule"
     assert len(re.findall(r"(?m)^ *[123]  success .* 1 timeout$", done.stdout)) == 3
     assert "hookd stopped, exit status 0" in done.stdout
+    assert "as root" not in done.stdout, "a demo gives nobody a fright"
+    last = done.stdout.rpartition("== What to try next\n")[2].splitlines()
+    assert len(last) >= 3
+    for line in last:
+        for what in line.split("  ")[0].split(", "):
+            target = what.removeprefix("make ")
+            assert target in MAKE if target != what else (TREE / what).exists(), line
     assert list(tmp_path.iterdir()) == []

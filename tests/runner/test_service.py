@@ -208,3 +208,16 @@ def test_a_nursery_that_dies_while_it_is_asked_refuses_that_run_alone(runner: Ru
         "the process that makes launchers has died",
     )
     assert runner.run("hook").result is Result.SUCCESS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a runner of root's has hooks of root's")
+def test_one_note_names_the_hooks_that_are_root_and_need_not_be(runner: Runner) -> None:
+    for name in ("a", "b"):
+        runner.hook(name, 'command = "/bin/true"\n')
+    runner.hook("chosen", 'command = "/bin/true"\n[run]\nuser = "root"\n')
+    runner.hook("other", 'command = "/bin/true"\n[run]\nuser = "daemon"\n')
+    (note,) = (note for note in runner.reload().notes if "root" in note)
+    assert note == (
+        "hooks run as root because run.user is not set, and may change anything on this system: "
+        "a, b"
+    )
