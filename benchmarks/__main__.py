@@ -42,9 +42,9 @@ def main() -> None:
     if found.failed:
         sys.exit(f"failed: {', '.join(found.failed)}")
     if asked.write:
-        table.replace(TREE / "README.md", table.ratios(found.lines))
         whole = f"{found.about()}\n\n{table.whole(found.lines)}"
         table.replace(TREE / "benchmarks/README.md", whole)
+        table.replace(TREE / "README.md", table.front_page(found.lines))
 
 
 class Found:

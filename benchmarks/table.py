@@ -8,6 +8,25 @@ from pathlib import Path
 
 from benchmarks.figures import HEADINGS, Line
 
+FRONT_PAGE = (
+    (
+        "runs of `/bin/true`, 64 connections",
+        "hook runs for 64 clients at once, each committed to disk, limited and recorded",
+        "benchmarks/run runs",
+    ),
+    (
+        "send to first instruction, idle, median",
+        "from the request to the first instruction of the hook, with the commit in between",
+        "benchmarks/run latency",
+    ),
+    (
+        "resident memory fresh, both processes",
+        "of resident memory after the start, both processes together",
+        "benchmarks/run weight",
+    ),
+)
+"""What the README shows: the line of the table, what it says to a user, how to measure it."""
+
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
@@ -26,13 +45,13 @@ def whole(lines: Sequence[Line]) -> str:
     return _markdown([HEADINGS, *(line.cells() for line in lines)])
 
 
-def ratios(lines: Sequence[Line]) -> str:
-    """Return what has a bar, without what depends on the machine most: for the README."""
-    rows = [["what", "beside", "result", "to reach", ""]]
-    for line in lines:
-        if line.bar is not None:
-            result = line.ratio or line.ours
-            rows.append([line.what, line.peer, str(result), str(line.bar), line.verdict])
+def front_page(lines: Sequence[Line]) -> str:
+    """Return the figures of `FRONT_PAGE` in Markdown, each with the command that measures it."""
+    found = {line.what: line for line in reversed(lines)}
+    rows = [["figure", "what", "measured by"]]
+    for what, explained, command in FRONT_PAGE:
+        if what in found:
+            rows.append([str(found[what].ours), explained, f"`{command}`"])
     return _markdown(rows)
 
 
