@@ -148,8 +148,9 @@ class Client:
     ) -> StartedJob:
         """Tell hookd that a job starts; when this returns, that is on hookd's disk.
 
-        `wait`: return when the start's hooks have ended. `tie`: the job is lost when this
-        client closes or dies before the job's end.
+        `wait`: return when the last attempts of the start's hooks have ended. `tie`: the job is
+        lost when this client closes or dies before the job's end. The answer's `hooks` has every
+        attempt; `hookd.model.last_attempts` finds those that say how each hook ended.
 
         A `request_id` is made where none is given, so that the call can be repeated after a
         lost connection and is still one job (not with `tie`, where the loss ends the job).
@@ -181,8 +182,9 @@ class Client:
     ) -> EndedJob:
         """Tell hookd that a job has ended, named by its ID or by the backup server's own.
 
-        `wait`: return when the end's hooks have ended. A `request_id` is made where none is
-        given, so that the call can be repeated after a lost connection and ends the job once.
+        `wait`: return when the last attempts of the end's hooks have ended. A `request_id` is
+        made where none is given, so that the call can be repeated after a lost connection and
+        ends the job once.
         """
         parameters = {
             "job_id": job_id,

@@ -102,18 +102,26 @@ class NoSuchJob(HookdError):
 
 
 class JobAlreadyEnded(HookdError):
-    """The job has ended before; its outcome stays as it was."""
+    """The job takes no end: it has ended before, and its outcome stays, or its start was refused.
+
+    `outcome` is None where the start was refused, `reason` is None where the job has ended.
+    """
 
     code = "io.hookd.Jobs.JobAlreadyEnded"
 
-    def __init__(self, job_id: int, outcome: str | None) -> None:
-        super().__init__(f"job {job_id} has ended already, outcome {outcome}")
+    def __init__(self, job_id: int, outcome: str | None, reason: str | None = None) -> None:
+        if outcome is not None:
+            super().__init__(f"job {job_id} has ended already, outcome {outcome}")
+        else:
+            because = f": {reason}" if reason else ""
+            super().__init__(f"the start of job {job_id} was refused, so it has no end{because}")
         self.job_id = job_id
         self.outcome = outcome
+        self.reason = reason
 
     def parameters(self) -> dict[str, Any]:
-        """Return the job and the outcome that stands."""
-        return {"job_id": self.job_id, "outcome": self.outcome}
+        """Return the job, and the outcome or the refusal that stands."""
+        return {"job_id": self.job_id, "outcome": self.outcome, "reason": self.reason}
 
 
 class RequestIdConflict(HookdError):

@@ -9,6 +9,7 @@ clock where the name ends in `_usec` and is a moment, a length where it is `dura
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -120,6 +121,16 @@ class HookRun(msgspec.Struct, kw_only=True):
     output_dropped: int | None = None
     leftovers: int | None = None
     survivors: int | None = None
+
+
+def last_attempts(runs: Iterable[HookRun]) -> list[HookRun]:
+    """Return the last attempt of each hook in each phase: the one that says how the hook ended."""
+    last: dict[tuple[Phase, str], HookRun] = {}
+    for run in runs:
+        known = last.get((run.phase, run.hook))
+        if known is None or run.attempt >= known.attempt:
+            last[run.phase, run.hook] = run
+    return list(last.values())
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ class Status(msgspec.Struct, kw_only=True):
     waiting: int
     max_running: int
     max_queue: int
-    open_jobs: int
+    open_jobs: int | None = None
     connections: int
     hooks: int
     parked_hooks: list[str]
@@ -92,7 +92,7 @@ def _show(found: Status) -> None:
         ("hooks", f"{found.hooks} configured, {len(found.parked_hooks)} parked"),
         ("running", f"{found.running} of {found.max_running}"),
         ("waiting", f"{found.waiting} of {found.max_queue}"),
-        ("jobs", f"{found.open_jobs} open"),
+        ("jobs", "unknown" if found.open_jobs is None else f"{found.open_jobs} open"),
         ("clients", f"{found.connections} connected"),
     ]
     for name, value in rows:

@@ -15,7 +15,7 @@ from hookd.cli.arguments import Call
 from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, print_json
 from hookd.client import Client, StartedJob
 from hookd.errors import NoSuchJob
-from hookd.model import FAILURES, HookRun, Job, Result
+from hookd.model import FAILURES, HookRun, Job, Result, last_attempts
 
 _BAD = FAILURES | {Result.CANCELLED, Result.INTERRUPTED}
 _WHO = ("profile", "user", "client_ip")
@@ -123,8 +123,8 @@ def refused(answer: StartedJob) -> int:
 
 
 def judge(runs: list[HookRun]) -> int:
-    """Return the exit code of a command that waited; name each hook that failed."""
-    bad = [run for run in runs if run.result in _BAD]
+    """Return the exit code of a command that waited; name each hook that failed in the end."""
+    bad = [run for run in last_attempts(runs) if run.result in _BAD]
     if not bad:
         return DONE
     from hookd.cli.words import ended

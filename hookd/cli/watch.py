@@ -210,7 +210,7 @@ def draw(board: Board) -> RenderableType:
         (safe(health), "green" if status.healthy else "bold red"),
         f"   running {status.running} of {status.max_running}",
         f"   waiting {status.waiting} of {status.max_queue}",
-        f"   open jobs {status.open_jobs}",
+        f"   open jobs {'unknown' if status.open_jobs is None else status.open_jobs}",
     )
     waiting = ", ".join(f"{safe(name)} {number}" for name, number in board.queue)
     line = Text(f"waiting: {waiting}" if waiting else "", no_wrap=True, overflow="ellipsis")

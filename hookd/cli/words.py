@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from hookd.model import HookRun, Job, JobState, Result, RunState
+from hookd.model import HookRun, Job, JobState, Result, RunState, last_attempts
 
 
 def safe(text: str, keep: str = "") -> str:
@@ -83,9 +83,12 @@ def job_state(job: Job) -> str:
 
 
 def hooks_in_short(job: Job) -> str:
-    """Return how many of the job's runs ended in which way: `2 success, 1 timeout`."""
+    """Return how many of the job's hooks ended in which way, by their last attempts.
+
+    For instance `2 success, 1 timeout`.
+    """
     counts: dict[str, int] = {}
-    for run in job.hooks:
+    for run in last_attempts(job.hooks):
         word = run.result.value if run.state is RunState.ENDED and run.result else run.state.value
         counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{number} {word}" for word, number in counts.items()) or "-"

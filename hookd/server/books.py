@@ -98,7 +98,8 @@ class Books:
         row = self._find(request)
         state = JOB_STATES[JobState(row.state)].get(JobChange.END)
         if state is None:
-            raise JobAlreadyEnded(row.job_id, row.outcome)
+            refused = row.reason if row.outcome is None else None
+            raise JobAlreadyEnded(row.job_id, row.outcome, refused)
         event = msgspec.structs.replace(
             row.event(Phase.START),
             phase=Phase.END,

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import errno
 import grp
 import os
 import pwd
@@ -16,7 +17,7 @@ import socket
 import sys
 from pathlib import Path
 
-from hookd import __version__, confdir, memory
+from hookd import __version__, confdir, memory, trust
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
@@ -150,7 +151,11 @@ def _own_runner(config: Path | None) -> list[str]:
 
 
 def _state_directory(asked: Path | None) -> Path:
-    """Return the state directory: named, systemd's, root's, or the user's own. Made if new."""
+    """Return the state directory: named, systemd's, root's, or the user's own. Made if new.
+
+    Raises OSError where it is below a directory that somebody else could change. What it must be
+    itself, the store says whenever it opens the database.
+    """
     if asked is None:
         given = os.environ.get("STATE_DIRECTORY")
         if given:
@@ -160,6 +165,11 @@ def _state_directory(asked: Path | None) -> Path:
         else:
             home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
             asked = Path(home) / "hookd"
+    above = next(parent for parent in asked.absolute().parents if parent.exists())
+    try:
+        trust.check(above)
+    except trust.PathError as e:
+        raise OSError(errno.EPERM, f"not safe as a state directory: {e}", str(asked)) from None
     asked.mkdir(mode=0o700, parents=True, exist_ok=True)
     return asked
 

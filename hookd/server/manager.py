@@ -63,7 +63,7 @@ class Status(msgspec.Struct, kw_only=True):
     waiting: int
     max_running: int
     max_queue: int
-    open_jobs: int
+    open_jobs: int | None
     connections: int
     hooks: int
     parked_hooks: list[str]
@@ -244,10 +244,10 @@ class Manager:
         )
         return {"families": self._metrics.families(gauges)}
 
-    def _open_jobs(self, health: Health) -> int:
-        """Return how many jobs are open, -1 while the disk does not say."""
+    def _open_jobs(self, health: Health) -> int | None:
+        """Return how many jobs are open, None while the disk does not say."""
         if "storage" in health.problems:
-            return -1
+            return None
         return len(self._facilities.dispatcher.roster.open_jobs)
 
 

@@ -34,7 +34,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
 
     running: int
     waiting: int
-    open_jobs: int
+    open_jobs: int | None
     connections: int
     healthy: bool
     parked: int
@@ -132,7 +132,8 @@ def _moment(gauges: Gauges) -> Iterator[MetricFamily]:
         ("hookd_connections", "Open connections.", gauges.connections),
         ("hookd_hooks_parked", "Hooks in quarantine.", gauges.parked),
     ):
-        yield _family(name, MetricType.GAUGE, meaning, [({}, value)])
+        if value is not None:  # what is not known has no sample
+            yield _family(name, MetricType.GAUGE, meaning, [({}, value)])
 
 
 def _family(

@@ -144,6 +144,27 @@ def test_a_failed_hook_fails_the_command_that_waited_for_it(running: Daemon) -> 
     assert hookctl(*at, "start", *who).returncode == 0
 
 
+@pytest.mark.parametrize("event", ["start", "end"])
+def test_a_hook_that_succeeds_in_the_end_has_succeeded(running: Daemon, event: str) -> None:
+    name = f"third-{event}"
+    script = running.script(name, 'test "$HOOKD_ATTEMPT" = 3\n')
+    options = f'phases = ["{event}"]\n[match]\nprofile = ["{name}"]\n'
+    retry = '[retry]\nattempts = 3\nbackoff = "100ms"\n'
+    running.hook(name, f'command = "{script}"\n{options}{retry}')
+    at = ("--socket", running.socket)
+    assert hookctl(*at, "reload").returncode == 0
+    if event == "start":
+        who = ("--profile", name, "--client-ip", "10.0.0.7")
+        done = hookctl(*at, "--json", "start", *who, "--wait")
+    else:
+        done = hookctl(*at, "--json", "end", str(started(running, name)), "--wait")
+    assert (done.returncode, done.stderr) == (0, "")
+    results = [run["result"] for run in json.loads(done.stdout)["hooks"]]
+    assert results == ["failed", "failed", "success"]
+    listed = hookctl(*at, "jobs", "--profile", name).stdout.splitlines()
+    assert listed[1].endswith(" 1 success")
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_gate_refuses(running: Daemon, as_json: bool) -> None:
     last = started(running, "before")
@@ -160,9 +181,13 @@ def test_refusals_are_one_line_with_what_to_do_next(running: Daemon, tmp_path: P
     ended = str(started(running, "Refused"))
     hookctl(*at, "end", ended, "--outcome", "success")
     has_ended = f"job {ended} has ended already, outcome success (hookctl job shows how)"
+    refused = hookctl(*at, "--json", "start", *GATED)
+    refused_id = str(json.loads(refused.stdout)["job_id"])
+    no_end = f"the start of job {refused_id} was refused, so it has no end: the tape is full"
     unknown = "no job 999999 (hookctl jobs lists the known ones)"
     for arguments, said in (
         (("end", ended), has_ended),
+        (("end", refused_id), no_end),
         (("end", "999999"), unknown),
         (("job", "999999"), unknown),
         (("start", "--profile", "x", "--client-ip", "y"), "client_ip: found "),

@@ -28,6 +28,7 @@ EVERY_ERROR: list[errors.HookdError] = [
     errors.NoSuchJob(17),
     errors.NoSuchJob(server_job_id="b-17"),
     errors.JobAlreadyEnded(17, "success"),
+    errors.JobAlreadyEnded(17, None, "no tape"),
     errors.RequestIdConflict("r-1", 17),
     errors.QueueFull(250),
     errors.ShuttingDown(),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hookd.records import RUN_ENDED, STORAGE_CREATED, STORAGE_FAILED, STORAGE_RECOVERED
+from tests.cli.hookctl import called
 from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -117,6 +118,7 @@ def test_errors_of_the_disk(daemon: Daemon, records: Records) -> None:
         assert "disk I/O error" in failure(wire)
         assert "disk I/O error" in failure(wire, "EndJob", END | {"job_id": 1})
         assert wire.job(1)["state"] == "running"  # what can be read is told
+        shows_no_number_of_open_jobs(daemon, wire)
         let_go(daemon, "slow")
         eventually(lambda: records.find(MESSAGE_ID=RUN_ENDED.message_id, HOOKD_JOB_ID=1))
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)
@@ -124,6 +126,14 @@ def test_errors_of_the_disk(daemon: Daemon, records: Records) -> None:
         assert ended(wire, 1, runs=1)[0]["exit_status"] == 3
         assert wire.start()["job_id"] == 2
         assert wire.end(job_id=1)["duplicate"] is False
+
+
+def shows_no_number_of_open_jobs(daemon: Daemon, wire: Wire) -> None:
+    """Fail where a number that is not known is shown as if it were."""
+    assert wire.status()["open_jobs"] is None
+    at = ("--socket", daemon.socket)
+    assert "hookd_jobs_open" not in called(*at, "metrics").stdout
+    assert "  jobs     unknown\n" in called(*at, "status").stdout
 
 
 @as_root

@@ -138,7 +138,7 @@ def test_a_second_end_and_an_end_without_a_start(common: Daemon) -> None:
         wire.end(job_id=job, outcome="warning")
         name, values = wire.error("EndJob", END | {"job_id": job, "outcome": "success"})
         assert name == "io.hookd.Jobs.JobAlreadyEnded"
-        assert values == {"job_id": job, "outcome": "warning"}
+        assert values == {"job_id": job, "outcome": "warning", "reason": None}
         for unknown in ({"job_id": job + 1}, {"server_job_id": "never started"}):
             name, values = wire.error("EndJob", END | unknown)
             assert name == "io.hookd.Jobs.NoSuchJob"

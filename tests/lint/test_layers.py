@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "memory",
         "manager",
         "vocabulary",
+        "trust",
         "files",
         "journal",
         "sockets",

@@ -52,6 +52,30 @@ def test_it_does_not_take_the_socket_of_a_living_one(daemon: Daemon) -> None:
     assert "another program answers there" in done.stderr
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_it_keeps_nothing_below_a_directory_of_somebody_else(daemon: Daemon, made: bool) -> None:
+    shared = daemon.directory / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    state = shared / "below" / "state"
+    if made:
+        state.mkdir(mode=0o700, parents=True)
+    done = subprocess.run(
+        [
+            *(HOOKD, "--config", str(daemon.directory / "hookd.toml")),
+            *("--socket", str(daemon.socket), "--state-dir", str(state)),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"hookd: [Errno 1] not safe as a state directory: {shared} is writable by everybody "
+        f"(mode 0777): '{state}'\n"
+    )
+    assert list(shared.rglob("*.db")) == []
+
+
 @pytest.mark.parametrize(
     ("variables", "state"),
     [

@@ -44,8 +44,14 @@ EACH: list[tuple[HookdError, str, dict[str, object], str]] = [
     (
         errors.JobAlreadyEnded(5, "lost"),
         JOBS + "JobAlreadyEnded",
-        {"job_id": 5, "outcome": "lost"},
+        {"job_id": 5, "outcome": "lost", "reason": None},
         "job 5 has ended already, outcome lost",
+    ),
+    (
+        errors.JobAlreadyEnded(5, None, "no tape"),
+        JOBS + "JobAlreadyEnded",
+        {"job_id": 5, "outcome": None, "reason": "no tape"},
+        "the start of job 5 was refused, so it has no end: no tape",
     ),
     (
         errors.RequestIdConflict("r", 5),
