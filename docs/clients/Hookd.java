@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A backup server's calls in Java 17, without a dependency; README.md says how to try it.
+// An example client for backup servers in Java 17 without dependencies; README.md describes its arguments.
 
 import java.io.ByteArrayOutputStream;
 import java.io.EOFException;
@@ -15,12 +15,12 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 public class Hookd {
-    /** hookd refused the call; the message is the error's name and values, as JSON. */
+    /** hookd refused the call. The message has the name and the parameters of the error as JSON. */
     public static class Refused extends IOException {
         Refused(String message) { super(message); }
     }
 
-    // A quote inside a JSON string has a backslash before it, so these match no value's text.
+    // A quote inside a JSON string is preceded by a backslash, so these do not match inside values.
     private static final Pattern ERROR = Pattern.compile("\"error\":\\s*\"");
     private static final Pattern JOB_ID = Pattern.compile("\"job_id\":\\s*(\\d+)");
     private static final Pattern REFUSED = Pattern.compile("\"allowed\":\\s*false");
@@ -32,7 +32,7 @@ public class Hookd {
         address = UnixDomainSocketAddress.of(socket);
     }
 
-    /** Says that a job starts; returns its ID, or -1 where a gate refuses it. */
+    /** Reports the start of a job; returns its ID, or -1 if a gate hook refuses it. */
     public long startJob(String profile, String user, String clientIp, String clientBuildNo)
             throws IOException {
         String answer = call("io.hookd.Jobs.StartJob",
@@ -44,14 +44,14 @@ public class Hookd {
         return REFUSED.matcher(answer).find() ? -1 : Long.parseLong(id.group(1));
     }
 
-    /** Says that a job has ended. */
+    /** Reports the end of a job. */
     public void endJob(long jobId, long fileCount, long byteCount, String outcome)
             throws IOException {
         call("io.hookd.Jobs.EndJob", "\"job_id\":" + jobId + ",\"file_count\":" + fileCount
             + ",\"byte_count\":" + byteCount + ",\"outcome\":" + quoted(outcome));
     }
 
-    /** Calls, and calls again with the same request_id where the connection was lost. */
+    /** Sends a request, and sends it again with the same request_id if the connection was lost. */
     private String call(String method, String parameters) throws IOException {
         String request = "{\"method\":" + quoted(method) + ",\"parameters\":{" + parameters
             + ",\"request_id\":" + quoted(UUID.randomUUID().toString()) + "}}\0";

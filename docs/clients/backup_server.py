@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A backup server's calls in Python; README.md says how to try it."""
+"""An example client for backup servers in Python; README.md describes its arguments."""
 
 import sys
 

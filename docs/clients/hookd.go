@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A backup server's calls in Go, standard library only; README.md says how to try it.
+// An example client for backup servers in Go without dependencies; README.md describes its arguments.
 package main
 
 import (
@@ -26,7 +26,7 @@ type started struct {
 	Reason  string `json:"reason"`
 }
 
-// call sends the request again, with the same request_id, where the connection was lost.
+// call sends a request, and sends it again with the same request_id if the connection was lost.
 func call(path, method string, parameters map[string]any, result any) error {
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {

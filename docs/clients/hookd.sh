@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A backup server's calls in shell, where hookctl is not installed; README.md says how to try it.
+# An example client for systems without hookctl; README.md describes its arguments.
 set -eu
 
 # quoted TEXT: TEXT as a JSON string; control characters become spaces.
@@ -8,8 +8,8 @@ quoted() {
     printf '"%s"' "$(printf %s "$1" | tr '\001-\037' ' ' | sed 's/[\\"]/\\&/g')"
 }
 
-# call METHOD PARAMETERS: print the answer, sent again where the connection was lost.
-# socat waits 0.5 s for an answer unless -t says otherwise; a gate hook may take longer.
+# call METHOD PARAMETERS: send the request, again if the connection was lost, and set $answer.
+# socat waits 0.5 s for a reply unless -t is given; a gate hook may take longer.
 call() {
     for try in 1 2 3; do
         answer=$(printf '{"method":"io.hookd.Jobs.%s","parameters":{%s,"request_id":"%s"}}\0' \

@@ -34,7 +34,7 @@ def test_the_demo_shows_three_jobs_and_stops(tmp_path: Path) -> None:
     assert "Mail_Archive" in done.stdout, "the underscore rule"
     assert len(re.findall(r"(?m)^ *[123]  success .* 1 timeout$", done.stdout)) == 3
     assert "hookd stopped, exit status 0" in done.stdout
-    assert "as root" not in done.stdout, "a demo gives nobody a fright"
+    assert not re.search("as root.*overstay", done.stdout), "it was decided on purpose"
     last = done.stdout.rpartition("== What to try next\n")[2].splitlines()
     assert len(last) >= 3
     for line in last:
