@@ -58,13 +58,13 @@ def main() -> None:
 def _processes(server: psutil.Process) -> dict[str, list[psutil.Process]]:
     """Return who works for a run."""
     (runner,) = server.children()
-    (nursery,) = runner.children()
+    (zygote,) = runner.children()
     journald = [p for p in psutil.process_iter() if p.name() == "systemd-journald"]
     return {
         "hookd": [server],
         "hookd-runner": [runner],
-        "launchers": nursery.children(),
-        "nursery": [nursery],
+        "launchers": zygote.children(),
+        "zygote": [zygote],
         "journald": journald,
     }
 

@@ -87,11 +87,11 @@ def _memory(when: str, pids: list[int], bar: Bar) -> list[Line]:
 
 
 def _processes(pids: list[int]) -> list[tuple[str, int]]:
-    """Return the two processes and those below: the nursery, and what launchers there are."""
+    """Return the two processes and those below: the zygote, and what launchers there are."""
     found = list(zip(("hookd", "hookd-runner"), pids, strict=True))
-    for nursery in psutil.Process(pids[1]).children():
-        found.append(("nursery", nursery.pid))
-        found += [("launcher", launcher.pid) for launcher in nursery.children()]
+    for zygote in psutil.Process(pids[1]).children():
+        found.append(("zygote", zygote.pid))
+        found += [("launcher", launcher.pid) for launcher in zygote.children()]
     return found
 
 

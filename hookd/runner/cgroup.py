@@ -3,7 +3,7 @@
 
 Only there (systemd marks what `Delegate=yes` hands over; see its CGROUP_DELEGATION document):
 without the mark nothing is touched, and `hookd.runner.watch` bounds memory and processes. By the
-rule that only leaves have processes, the runner itself and its nursery move into a leaf of their
+rule that only leaves have processes, the runner itself and its zygote move into a leaf of their
 own. Names and meanings of the files: the kernel's admin-guide/cgroup-v2.
 """
 

@@ -19,14 +19,15 @@ from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.link import Reload
 from hookd.notify import Notifier
-from hookd.runner import cgroup, launcher, untaken
+from hookd.runner import abi, cgroup, untaken
 from hookd.runner.runner import Runner, load
 from hookd.runner.serverlink import ServerLink
+from hookd.runner.zygote import ProgramError
 from hookd.sockets import activated, bind
 
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
-EX_USAGE, EX_CONFIG = 64, 78  # sysexits.h
+EX_USAGE, EX_OSFILE, EX_CONFIG = 64, 72, 78  # sysexits.h
 SETTLE_SEC = 2.0  # for the server, when we stop, to have the last results on disk
 
 
@@ -168,13 +169,17 @@ def main() -> int:
             return EX_USAGE
     # Hooks of the same user cannot trace this process or open what it has open (prctl(2)), and
     # what hooks leave behind comes here when its launcher is dead.
-    launcher.prctl(launcher.PR_SET_DUMPABLE, 0)
-    launcher.prctl(launcher.PR_SET_CHILD_SUBREAPER, 1)
+    abi.prctl(abi.PR_SET_DUMPABLE, 0)
+    abi.prctl(abi.PR_SET_CHILD_SUBREAPER, 1)
 
     async def serve() -> None:
         await Service(options).run(listener)
 
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    except ProgramError as e:
+        print(f"hookd-runner: {e}", file=sys.stderr)
+        return EX_OSFILE
     return 0
 
 

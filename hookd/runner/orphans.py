@@ -13,7 +13,7 @@ import os
 import signal
 
 from hookd.runner import tree
-from hookd.runner.launcher import ENDED
+from hookd.runner.abi import ENDED
 from hookd.runner.profile import Report
 from hookd.runner.spawn import Pool
 

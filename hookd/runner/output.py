@@ -91,6 +91,12 @@ class Output:
             given.append(writer)
         return given[0], given[1]
 
+    def discard(self) -> None:
+        """Close the pipes of a program that was not started; `open` makes others."""
+        for stream in self._streams:
+            self._close(stream)
+        self._streams.clear()
+
     def read(self) -> None:
         """Read from now on whenever there is something."""
         for stream in self._streams:

@@ -42,7 +42,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a launcher says of its run: see `launcher.REPORT`."""
+    """What a launcher says of its run: see `abi.REPORT`."""
 
     kind: int
     left: bool

@@ -8,10 +8,10 @@ import resource
 from collections.abc import Iterable
 
 from hookd.config import Hook
+from hookd.runner.abi import can_confine_signals
 from hookd.runner.accounts import Account
 from hookd.runner.cgroup import Groups
 from hookd.runner.invocation import Plan
-from hookd.runner.launcher import can_confine_signals
 
 WATCHED = (
     "no cgroup v2 is delegated to hookd-runner: limits.memory and limits.processes are kept by "

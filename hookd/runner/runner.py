@@ -92,7 +92,7 @@ class Runner:
         self._ended |= results
 
     def start(self) -> None:
-        """Make ready to run hooks. Raises OSError."""
+        """Make ready to run hooks. Raises ProgramError."""
         self._tools.pool.start()
 
     def load(self) -> bool:
@@ -105,6 +105,7 @@ class Runner:
                 self._journal.send(records.CONFIG_REFUSED, detail=error)
             return False
         self._config, self._plans, self._notes, self._errors = config, plans, notes, []
+        self._tools.pool.forget()
         self._journal.send(records.CONFIG_LOADED, detail=f"{len(plans)} hooks configured")
         for note in notes:
             if note not in self._said:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Launchers: made with a user and limits, kept for a while, given a run each.
 
-The nursery forks them (see `hookd.runner.launcher`); psutil gives them their limits while they
-wait for their first order. The clean way of a run costs two packets here, one there and one back.
+The zygote forks them (see `launch/launcher.c`); they get their limits from here while they wait
+for their first order. The clean way of a run costs two packets here, one there and one back.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
 
 import psutil
 
-from hookd.runner import launcher as program
-from hookd.runner import tree
+from hookd.runner import abi, tree
 from hookd.runner.cgroup import Group, Groups
-from hookd.runner.nursery import Nursery
 from hookd.runner.profile import Profile, Report, SpawnError
+from hookd.runner.zygote import Zygote, ZygoteLost
 
-IDLE_SEC = 5.0  # for which a launcher without a run is kept
+# Seconds for which a launcher without a run is kept. It costs a tenth of a megabyte and spares the
+# next run of its kind a millisecond or two, so it may wait until the next job of an evening. It
+# stands in / and keeps no file system busy, but userdel(8) refuses while it is there: hence not
+# for hours, and a reload ends all that wait.
+IDLE_SEC = 120.0
 RUNS = 2000  # runs of one launcher: its own CPU time counts against the limit that it passes on
-FORKS = 32  # launchers asked for at a time: more questions could overrun the nursery's socket
+FORKS = 32  # launchers asked for at a time: more questions could overrun the zygote's socket
 OPEN_FILES = 1024  # the soft limit where none is set: the kernel's and systemd's default
 IO_CLASSES = {
     "realtime": psutil.IOPRIO_CLASS_RT,
@@ -34,7 +38,11 @@ IO_CLASSES = {
 
 
 class Launcher:
-    """One launcher. `listener` is called with each report, with None when it has died."""
+    """One launcher. `listener` is called with each report, with None when it has died.
+
+    `unread` is then whether it left its order unread, so that nothing was started: somebody had
+    changed, stopped or killed it, and another launcher can be given the order.
+    """
 
     def __init__(self, sock: socket.socket, profile: Profile, pid: int, pidfd: int) -> None:
         self.profile = profile
@@ -43,6 +51,7 @@ class Launcher:
         self.group: Group | None = None
         self.runs = 0
         self.alive = True
+        self.unread = False
         self.listener: Callable[[Report | None], None] | None = None
         self._sock = sock
         self._loop = asyncio.get_running_loop()
@@ -65,18 +74,24 @@ class Launcher:
     ) -> None:  # fmt: skip
         """Start a program; `fds` become its 0, 1 and 2. Raises SpawnError."""
         texts = b"\0".join([os.fsencode(path), os.fsencode(directory), *argv, *env, b""])
-        head = program.RUN.pack(umask, len(argv), len(texts))
+        head = abi.RUN.pack(umask, len(argv), len(env), len(texts))
         self.runs += 1
+        if len(texts) > abi.MAX_LARGE:
+            raise SpawnError(
+                f"its arguments and environment are longer than {abi.MAX_LARGE} bytes"
+            )
         try:
-            if len(texts) <= program.MAX_INLINE:
+            if len(texts) <= abi.MAX_TEXTS:
                 socket.send_fds(self._sock, [head, texts], fds)
                 return
             with open(os.memfd_create("hookd-order"), "wb+") as file:
                 file.write(texts)
-                file.seek(0)
+                file.flush()
                 socket.send_fds(self._sock, [head], [*fds, file.fileno()])
+        except ConnectionError:
+            self.unread = True  # its end is noticed in a moment
         except OSError as e:
-            raise SpawnError(f"its launcher is gone: {e.strerror}") from None
+            raise SpawnError(f"its launcher cannot be given the order: {e.strerror}") from None
 
     def kill(self) -> None:
         """Kill the launcher itself; what it had started comes to the runner."""
@@ -111,13 +126,14 @@ class Launcher:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(2 * program.REPORT.size)
+            data = self._sock.recv(2 * abi.REPORT.size)
         except BlockingIOError:
             return
-        except ConnectionResetError:
+        except ConnectionResetError:  # unix(7): it was closed with something unread in it
             data = b""
-        if data and len(data) % program.REPORT.size == 0:
-            for kind, left, *numbers in program.REPORT.iter_unpack(data):
+            self.unread = True
+        if data and len(data) % abi.REPORT.size == 0:
+            for kind, left, *numbers in abi.REPORT.iter_unpack(data):
                 if self.listener is not None:
                     self.listener(Report(kind, bool(left), *numbers))
             return
@@ -134,20 +150,21 @@ class Launcher:
 
 
 class Pool:
-    """All launchers, and the nursery they come from."""
+    """All launchers, and the zygote they come from."""
 
     def __init__(self, groups: Groups | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._groups = groups
-        self._nursery: Nursery | None = None
+        self._zygote: Zygote | None = None
         self._idle: dict[Profile, list[tuple[float, Launcher]]] = {}
         self._all: set[Launcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._forks = asyncio.Semaphore(FORKS)
+        self._forgotten: set[Launcher] = set()
 
     def start(self) -> None:
-        """Start the nursery. Raises OSError."""
-        self._nursery = Nursery()
+        """Start the zygote. Raises ProgramError."""
+        self._zygote = Zygote()
 
     def take(self, profile: Profile) -> Launcher | None:
         """Return a launcher that waits for work, None where one must be made."""
@@ -160,14 +177,13 @@ class Pool:
 
     async def make(self, profile: Profile) -> Launcher:
         """Return a new launcher. Raises SpawnError."""
-        if self._nursery is None or self._nursery.lost:
-            self._nursery = Nursery()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            async with self._forks:
-                pid, pidfd = await self._nursery.fork(profile, theirs)
-        except SpawnError:
+            with theirs:
+                async with self._forks:
+                    pid, pidfd = await self._fork(profile, theirs)
+        except BaseException:
             ours.close()
             raise
         launcher = Launcher(ours, profile, pid, pidfd)
@@ -179,15 +195,32 @@ class Pool:
             raise
         return launcher
 
+    async def _fork(self, profile: Profile, theirs: socket.socket) -> tuple[int, int]:
+        """Have the zygote fork, a new one where it dies of it: a hook may have stopped it."""
+        if self._zygote is not None and not self._zygote.lost:
+            with contextlib.suppress(ZygoteLost):
+                return await self._zygote.fork(profile, theirs)
+        if self._zygote is None or self._zygote.lost:
+            self._zygote = Zygote()
+        return await self._zygote.fork(profile, theirs)
+
     def give_back(self, launcher: Launcher) -> None:
         """Keep a launcher that has nothing left of its run, for the next one."""
         launcher.listener = None
-        if not launcher.listens or launcher.runs >= RUNS:
+        if not launcher.listens or launcher.runs >= RUNS or launcher in self._forgotten:
             self.drop(launcher)
             return
         self._idle.setdefault(launcher.profile, []).append((self._loop.time(), launcher))
         if self._timer is None:
             self._timer = self._loop.call_later(IDLE_SEC, self._expire)
+
+    def forget(self) -> None:
+        """End each launcher once it has no run: nobody may need it after a reload, or its user."""
+        for waiting in self._idle.values():
+            for _, launcher in waiting:
+                self.drop(launcher)
+        self._idle.clear()
+        self._forgotten = set(self._all)
 
     def linger(self, launcher: Launcher) -> None:
         """Leave a launcher to the processes that it still has; it ends with the last of them."""
@@ -197,6 +230,7 @@ class Pool:
         """End a launcher, and everything it still has."""
         launcher.close()
         self._all.discard(launcher)
+        self._forgotten.discard(launcher)
 
     def strays(self) -> list[int]:
         """Return the children of this process that are none of its own: a launcher's, orphaned.
@@ -204,18 +238,18 @@ class Pool:
         A hook that kills its launcher does not escape: its processes come here.
         """
         own = {launcher.pid for launcher in self._all if launcher.alive}
-        if self._nursery is not None:
-            own.add(self._nursery.pid)
+        if self._zygote is not None:
+            own.add(self._zygote.pid)
         return [pid for pid in tree.children(os.getpid()) if pid not in own]
 
     def close(self) -> None:
-        """End all launchers and the nursery."""
+        """End all launchers and the zygote."""
         for launcher in list(self._all):
             self.drop(launcher)
         if self._timer is not None:
             self._timer.cancel()
-        if self._nursery is not None:
-            self._nursery.close()
+        if self._zygote is not None:
+            self._zygote.close()
         if self._groups is not None:
             self._groups.close()
 
@@ -237,19 +271,18 @@ def limit(pid: int, profile: Profile) -> None:
 
     Raises psutil.Error, OSError, ValueError.
     """
-    process = psutil.Process(pid)
-    hard = process.rlimit(psutil.RLIMIT_NOFILE)[1]
-    files = profile.open_files
-    process.rlimit(
-        psutil.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard) if files is None else (files, files)
-    )
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if profile.open_files is not None:
+        soft = hard = profile.open_files
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     if profile.cpu_time is not None:  # SIGXCPU at the limit, SIGKILL a second after
-        process.rlimit(psutil.RLIMIT_CPU, (profile.cpu_time, profile.cpu_time + 1))
+        resource.prlimit(pid, resource.RLIMIT_CPU, (profile.cpu_time, profile.cpu_time + 1))
     if profile.file_size is not None:
-        process.rlimit(psutil.RLIMIT_FSIZE, (profile.file_size, profile.file_size))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (profile.file_size, profile.file_size))
     if profile.nice:
-        process.nice(profile.nice)
+        os.setpriority(os.PRIO_PROCESS, pid, profile.nice)
     if profile.io_class in IO_CLASSES:
-        process.ionice(IO_CLASSES[profile.io_class])
+        psutil.Process(pid).ionice(IO_CLASSES[profile.io_class])
     if profile.cpu_affinity is not None:
-        process.cpu_affinity(list(profile.cpu_affinity))
+        os.sched_setaffinity(pid, profile.cpu_affinity)

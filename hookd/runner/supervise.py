@@ -19,7 +19,7 @@ from hookd import records
 from hookd.journal import Context, Journal
 from hookd.link import Start
 from hookd.model import Receipt, Result
-from hookd.runner import invocation, launcher
+from hookd.runner import abi, invocation
 from hookd.runner.hookfile import Checker
 from hookd.runner.invocation import Invocation, Plan
 from hookd.runner.orphans import Orphans
@@ -34,6 +34,7 @@ from hookd.trust import PathError
 LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for what outlives its hook
 FLUSH_SEC = 30.0  # for the journal, at the end of a run, to take its output
 JOURNAL_WAIT_SEC = 2.0  # for a journal that does not take the record of a result
+TRIES = 4  # launchers tried for a run that another process of its user keeps from being started
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -75,6 +76,8 @@ class Supervisor:
         self._remains: Remains
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tries = 0
+        self._late: Cause | None = None
 
     @property
     def started_usec(self) -> int | None:
@@ -88,11 +91,24 @@ class Supervisor:
         return self._plan.hook.limits.kill_grace
 
     def begin(self) -> None:
-        """Start the hook, or end the run with the reason why that cannot be."""
+        """Start the hook, or end the run with the reason why that cannot be.
+
+        Once more where a launcher left its order unread: by one that is made for it.
+        """
+        self._tries += 1
+        if self._tries > 1:
+            self._tools.pool.drop(self.launcher)
+            self._output.discard()
+            if self.course.cause is not None:  # cancelled meanwhile
+                self._conclude()
+                return
+            if self._tries > TRIES:
+                self._refuse("its launchers were changed or ended before they could start it")
+                return
         try:
             path = self._tools.checker.check(self._plan.hook.command.program)
             given = Invocation(self._plan, self._start)
-            found = self._tools.pool.take(self._plan.profile)
+            found = self._tools.pool.take(self._plan.profile) if self._tries == 1 else None
         except (PathError, SpawnError) as e:
             self._refuse(str(e))
             return
@@ -147,21 +163,21 @@ class Supervisor:
         """Take what the launcher says; None: it is dead."""
         course = self.course
         try:
-            if report is None:
+            if report is None and course.first is None and self.launcher.unread:
+                self.begin()  # again
+            elif report is None:
                 self._do(self._take_over())
-            elif course.first is None and report.kind == launcher.STARTED:
+            elif course.first is None and report.kind == abi.STARTED:
                 self._has_started(report)
             elif course.first is None and report.kind in (
-                launcher.NO_DIRECTORY,
-                launcher.NOT_SPAWNED,
+                abi.NO_DIRECTORY,
+                abi.NOT_SPAWNED,
             ):
                 self._tools.pool.give_back(self.launcher)
                 self._refuse(spawn_words(report, self._plan))
-            elif (
-                course.first is not None and course.last is None and report.kind == launcher.ENDED
-            ):
+            elif course.first is not None and course.last is None and report.kind == abi.ENDED:
                 self._has_ended(report)
-            elif course.last is not None and report.kind == launcher.EMPTY:
+            elif course.last is not None and report.kind == abi.EMPTY:
                 course.last = msgspec.structs.replace(
                     course.last, cpu_usec=report.cpu_usec, peak_kib=report.peak_kib
                 )
@@ -199,16 +215,22 @@ class Supervisor:
 
     def _set_deadline(self, began: float) -> None:
         limit = self._plan.hook.limits.timeout
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._deadline = self._loop.call_at(began + limit, self._overstays)
 
     def _overstays(self) -> None:
         limits, first = self._plan.hook.limits, self.course.first
+        reason = f"it ran longer than {limits.timeout:g} s"
         if first is None:
-            self.launcher.kill()  # it never answered: a hook can stop it before it does
-        elif self._loop.time() - (began := first.monotonic_ns / 1e9) < limits.timeout:
+            # It was stopped before it read the order, or its directory or program is on a disk
+            # that hangs: which of the two, its end tells.
+            self._late = Cause(Result.TIMEOUT, reason=reason)
+            self.launcher.kill()
+            return
+        if self._loop.time() - (began := first.monotonic_ns / 1e9) < limits.timeout:
             self._set_deadline(began)  # the order was a little earlier than the start
             return
-        reason = f"it ran longer than {limits.timeout:g} s"
         self.end(Cause(Result.TIMEOUT, reason=reason))
 
     def end(self, cause: Cause, grace: float | None = None) -> None:
@@ -238,9 +260,10 @@ class Supervisor:
     async def _take_over(self) -> None:
         """End what is left of a run whose launcher was killed: it has come to the runner."""
         course = self.course
+        course.cause = course.cause or self._late
         strays = self._tools.pool.strays()
         if course.first is None and strays:  # killed before it could say that the program started
-            self._has_started(Report.now(launcher.STARTED, strays[0]))
+            self._has_started(Report.now(abi.STARTED, strays[0]))
         found, left = await self._tools.orphans.clear(PATIENCE_SEC)
         self._remains.leftovers |= found - {course.pid}
         self._remains.survivors = len(left)

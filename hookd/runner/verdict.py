@@ -12,7 +12,7 @@ import msgspec
 
 from hookd.config import Limits
 from hookd.model import Receipt, Result
-from hookd.runner import launcher
+from hookd.runner import abi
 from hookd.runner.invocation import Plan
 from hookd.runner.output import Output
 from hookd.runner.profile import Report
@@ -145,7 +145,7 @@ def signal_name(number: int) -> str:
 def spawn_words(report: Report, plan: Plan) -> str:
     """Return in words why a launcher could not start the program."""
     code, program, user = report.status, plan.hook.command.program, plan.account.name
-    if report.kind == launcher.NO_DIRECTORY:
+    if report.kind == abi.NO_DIRECTORY:
         return f"working_directory {plan.hook.run.working_directory}: {os.strerror(code)}"
     words = {
         errno.E2BIG: "its arguments and environment are larger than the kernel takes "

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How much of hookd the default tier reaches: in this process, the daemons and the commands.
 
-Not seen: a process that is killed takes what it knows with it, and the launcher runs without site
-packages (`python -I -S`), where coverage could not start; pyproject.toml leaves it out.
+Not seen: a process that is killed takes what it knows with it, and the launcher is C.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 FOLDERS = ("hookd", "tests", "benchmarks", "docs", "packaging", "systemd", ".ci")
-MADE = ("__pycache__", "corpus")  # by Python, by a fuzzer: nobody wrote these
+MADE = ("__pycache__", "corpus", "hookd-launcher")  # by Python, a fuzzer, a compiler
 OURS = (".ci", ".gitignore")  # of what is hidden; the rest is an editor's or a cache
 
 

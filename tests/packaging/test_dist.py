@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,9 @@ from tests.lint.tree import TREE, files, name
 
 EPOCH = "1795000000"
 NAME = f"hookd-{hookd.__version__}"
+MACHINE = re.sub(r"\W", "_", sysconfig.get_platform())
+WHEEL = f"{NAME}-py3-none-{MACHINE}.whl"  # its one program is for this kind of machine
+PROGRAM = "hookd/runner/launch/hookd-launcher"
 
 WRITTEN = {name(path) for path in files()}
 
@@ -64,7 +70,7 @@ def dist(build: Callable[[str, int], Path]) -> Path:
 def test_the_same_bytes_twice(dist: Path, build: Callable[[str, int], Path]) -> None:
     again = build("somewhere-else", 0o077)
     made = [path.name for path in dist.iterdir() if path.is_file()]
-    assert sorted(made) == [f"{NAME}-py3-none-any.whl", f"{NAME}.tar.gz"]
+    assert sorted(made) == [WHEEL, f"{NAME}.tar.gz"]
     for file in made:
         assert (dist / file).read_bytes() == (again / file).read_bytes(), file
 
@@ -80,13 +86,15 @@ def test_the_archive_has_the_tree(dist: Path) -> None:
 
 
 def test_the_wheel_has_hookd_alone(dist: Path) -> None:
-    with ZipFile(dist / f"{NAME}-py3-none-any.whl") as wheel:
+    with ZipFile(dist / WHEEL) as wheel:
         found = set(wheel.namelist())
         (commands,) = [n for n in found if n.endswith("entry_points.txt")]
         said = wheel.read(commands).decode()
+        mode = wheel.getinfo(PROGRAM).external_attr >> 16
     assert {n for n in found if n.startswith("hookd/")} == {
-        n for n in WRITTEN if n.startswith("hookd/")
-    }
+        n for n in WRITTEN if n.startswith("hookd/") and not n.startswith("hookd/runner/launch/")
+    } | {PROGRAM}
+    assert stat.S_IMODE(mode) == 0o755
     assert {n.partition("/")[0] for n in found} == {"hookd", f"{NAME}.dist-info"}
     assert any(n.endswith("COPYING") for n in found)
     assert all(f"\n{command} = " in said for command in ("hookctl", "hookd", "hookd-runner"))

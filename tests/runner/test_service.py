@@ -170,8 +170,8 @@ def test_only_a_socket_is_replaced(scratch: Path, make: Callable[[Path], None]) 
 
 def test_it_is_out_of_reach_of_its_own_user(scratch: Path) -> None:
     with Runner(scratch, "nobody" if os.geteuid() == 0 else None) as runner:
-        (nursery,) = psutil.Process(runner.process.pid).children()
-        for pid in (runner.process.pid, nursery.pid):  # dumpable ones are their user's: proc(5)
+        (zygote,) = psutil.Process(runner.process.pid).children()
+        for pid in (runner.process.pid, zygote.pid):  # dumpable ones are their user's: proc(5)
             entry = Path(f"/proc/{pid}/mem")
             eventually(partial(belongs_to_root, entry))
 
@@ -181,32 +181,35 @@ def belongs_to_root(path: Path) -> bool:
     return path.stat().st_uid == os.stat("/").st_uid
 
 
-def test_a_nursery_that_dies_is_replaced(runner: Runner) -> None:
+def test_a_zygote_that_dies_is_replaced(runner: Runner) -> None:
     runner.hook("hook", 'command = "/bin/true"\n')
     runner.hook("other", 'command = "/bin/true"\n[limits]\nopen_files = 99\n')
     runner.reload()
     assert runner.run("hook").result is Result.SUCCESS
-    (nursery,) = psutil.Process(runner.process.pid).children()
-    nursery.kill()
-    eventually(lambda: not nursery.is_running())
+    (zygote,) = psutil.Process(runner.process.pid).children()
+    zygote.kill()
+    eventually(lambda: not zygote.is_running())
     assert runner.run("hook").result is Result.SUCCESS
     assert runner.run("other").result is Result.SUCCESS
 
 
-def test_a_nursery_that_dies_while_it_is_asked_refuses_that_run_alone(runner: Runner) -> None:
+def test_a_zygote_that_dies_while_it_is_asked_is_replaced(runner: Runner) -> None:
     runner.hook("hook", 'command = "/bin/true"\n')
     runner.reload()
-    (nursery,) = psutil.Process(runner.process.pid).children()
-    nursery.suspend()
+    (zygote,) = psutil.Process(runner.process.pid).children()
+    zygote.suspend()
     run_id = runner.begin("hook")
     for _ in range(2):  # what is read at once is begun together; by the second answer it has asked
         runner.reload()
-    nursery.kill()
-    receipt = runner.until_ended(run_id)
-    assert (receipt.result, receipt.reason) == (
-        Result.SPAWN_FAILED,
-        "the process that makes launchers has died",
-    )
+    zygote.kill()
+    assert runner.until_ended(run_id).result is Result.SUCCESS
+
+
+def test_a_zygote_that_does_not_answer_is_replaced(runner: Runner) -> None:
+    runner.hook("hook", 'command = "/bin/true"\n')
+    runner.reload()
+    (zygote,) = psutil.Process(runner.process.pid).children()
+    zygote.suspend()
     assert runner.run("hook").result is Result.SUCCESS
 
 
@@ -221,3 +224,14 @@ def test_one_note_names_the_hooks_that_are_root_and_need_not_be(runner: Runner) 
         "hooks run as root because run.user is not set, and may change anything on this system: "
         "a, b"
     )
+
+
+def test_a_zygote_that_was_changed_is_replaced(runner: Runner) -> None:
+    """By a hook of the runner's own user: its launchers would inherit it."""
+    runner.define("nice")
+    before = runner.run("hook").last_line
+    runner.reload()  # which ends the launcher that waits
+    (zygote,) = psutil.Process(runner.process.pid).children()
+    zygote.nice(19)
+    assert runner.run("hook").last_line == before
+    assert not zygote.is_running()

@@ -10,7 +10,7 @@ import pytest
 
 from hookd.config import Hook, Source, parse
 from hookd.model import Result
-from hookd.runner import launcher
+from hookd.runner import abi
 from hookd.runner.profile import Report
 from hookd.runner.verdict import Cause, Course, judge
 
@@ -53,7 +53,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_judge(name: str) -> None:
     cause, status, cpu, hit, expected = CASES[name]
-    last = Report(launcher.ENDED, False, 9, status, 0, 0, int(cpu), 0)
+    last = Report(abi.ENDED, False, 9, status, 0, 0, int(cpu), 0)
     found = judge(cause, last, hook().limits, hit)
     assert (found.result, found.exit_status, found.signal, found.limit) == expected
 
@@ -65,8 +65,8 @@ def test_an_end_that_nobody_saw() -> None:
 
 @pytest.mark.parametrize(("took_ns", "excused"), [(999_999_999, True), (10**9 + 1, False)])
 def test_a_timeout_is_taken_back_where_the_clock_says_so(took_ns: int, excused: bool) -> None:
-    first = Report(launcher.STARTED, False, 9, 0, 0, 5, 0, 0)
-    last = msgspec.structs.replace(first, kind=launcher.ENDED, monotonic_ns=5 + took_ns)
+    first = Report(abi.STARTED, False, 9, 0, 0, 5, 0, 0)
+    last = msgspec.structs.replace(first, kind=abi.ENDED, monotonic_ns=5 + took_ns)
     course = Course(TIMEOUT, first, last)
     course.excuse(1.0)
     assert (course.cause is None) is excused

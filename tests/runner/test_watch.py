@@ -65,18 +65,3 @@ def test_a_traced_launcher_is_left_alone_and_a_stopped_one_is_not(runner: Runner
         assert launcher.status() == psutil.STATUS_TRACING_STOP
     fifo.write_text("go on\n")
     assert runner.until_ended(first).result is Result.SUCCESS
-
-
-def test_a_launcher_that_is_stopped_before_it_starts_a_run_ends_with_its_limit(
-    runner: Runner,
-) -> None:
-    runner.hook("hook", 'command = "/bin/true"\n')
-    runner.hook("short", 'command = "/bin/true"\n[limits]\ntimeout = "100ms"\n')
-    runner.reload()
-    assert runner.run("hook").result is Result.SUCCESS
-    [idle] = runner.launchers()  # the one for both: they differ in nothing that it inherits
-    idle.send_signal(signal.SIGSTOP)
-    receipt = runner.run("short")
-    assert receipt.result is Result.SPAWN_FAILED
-    assert receipt.reason == "its launcher died before it could start it"
-    assert runner.run("hook").result is Result.SUCCESS

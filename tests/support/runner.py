@@ -204,9 +204,9 @@ class Runner:
         return self.log.read_text(errors="replace")
 
     def launchers(self) -> list[psutil.Process]:
-        """Return the launchers that are alive: the nursery's children."""
-        nursery = psutil.Process(self.process.pid).children()
-        return [child for parent in nursery for child in parent.children()]
+        """Return the launchers that are alive: the zygote's children."""
+        zygote = psutil.Process(self.process.pid).children()
+        return [child for parent in zygote for child in parent.children()]
 
     def _answer(self, kind: type[_M]) -> _M:
         found: list[_M] = []
