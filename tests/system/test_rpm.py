@@ -17,7 +17,7 @@ from tests.system.conftest import BASE, TOOLS, build, depends
 
 @pytest.fixture(scope="module")
 def rpm() -> Path:
-    (package,) = (path for path in build("build-rpm") if path.name.endswith("noarch.rpm"))
+    (package,) = (path for path in build("build-rpm") if not path.name.endswith(".src.rpm"))
     return package
 
 
