@@ -21,6 +21,7 @@ REPORT = struct.Struct("=IIiiqqqq")  # struct report
 NO_DIRECTORY, NOT_SPAWNED, STARTED, ENDED, EMPTY = range(5)
 MAX_TEXTS = 65536  # bytes in a packet
 MAX_LARGE = 8 << 20  # bytes in a memfd
+MAX_FDS = 4
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 SYS_LANDLOCK_CREATE_RULESET = 444

@@ -107,7 +107,7 @@ static void die(const char *what, int error)
 }
 
 /* Read the next packet and its descriptors, *count of them. Return its length; 0: the other side is
- * gone; -1: it is larger than any may be, or came with more descriptors than there is room for. */
+ * gone; -1: it is empty, or larger than any may be, or there was no room for its descriptors. */
 static ssize_t receive(int fds[MAX_FDS], int *count)
 {
     union {
@@ -120,13 +120,15 @@ static ssize_t receive(int fds[MAX_FDS], int *count)
     message.msg_controllen = sizeof control;
     ssize_t length = recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC);
     *count = 0;
-    if (length <= 0)
+    if (length < 0)
         return 0;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
         *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(header), (size_t)*count * sizeof(int));
     }
+    if (length == 0)
+        return *count ? -1 : 0;
     return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -1 : length;
 }
 
