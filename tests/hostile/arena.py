@@ -76,6 +76,7 @@ class Arena:
         )
         loaded = self.runner.reload()
         assert not loaded.errors, loaded.errors
+        eventually(lambda: not self.runner.launchers())  # which a reload ends
 
     def fight(self, **event: Any) -> Fight:
         """Run the beast beside neighbours to its end, and see that it left nothing."""

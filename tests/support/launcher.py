@@ -29,7 +29,7 @@ def sanitized() -> Path:
     with (SANITIZED.parent / "sanitize.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not SANITIZED.exists() or SANITIZED.stat().st_mtime < newest:
-            build = [TREE / "packaging/build-launcher", "--sanitize", SANITIZED]
+            build = [str(TREE / "packaging/build-launcher"), "--sanitize", str(SANITIZED)]
             subprocess.run(build, check=True)
     return SANITIZED
 
@@ -115,7 +115,7 @@ class Zygote:
         self._sock.settimeout(ANSWER_WITHIN)
         with theirs:
             self.process = subprocess.Popen(
-                [program, abi.PACKETS],
+                [str(program), abi.PACKETS],
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
