@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Each target is an entry that also works without make; `make help` lists them.
+# Each target calls a program that also works without make; `make help` lists the targets.
 
 ROUNDS ?= 50
 MINUTES ?= 3
@@ -11,7 +11,7 @@ SECONDS ?= 60
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## make .venv with hookd, hookctl and the test tools
+setup: ## create .venv with hookd, hookctl and the test tools
 	@packaging/setup test
 
 demo: ## show hookd at work in a scratch directory
@@ -35,37 +35,37 @@ test-system: ## install the packages in booted systems and drive them (as root)
 hostile: ## run the gallery of harmful hooks
 	@tests/run -m hostile
 
-crash: ## kill hookd ROUNDS times at random moments and check the books
+crash: ## kill hookd ROUNDS times at random moments and check the database
 	@ROUNDS=$(ROUNDS) tests/run -m crash
 
-fuzz: ## look SECONDS long for bytes that break an invariant, for each of them
+fuzz: ## run each fuzzer for SECONDS
 	@SECONDS=$(SECONDS) tests/run -m fuzz
 
-attack: ## attack the socket, with an innocent client beside each attack
+attack: ## attack the socket while a well-behaved client measures its waiting time
 	@tests/run -m attack
 
-load: ## have thousands of jobs at once, and look at the answers meanwhile
+load: ## run thousands of jobs at once and check that replies arrive in time
 	@tests/run -m load
 
-soak: ## good and hostile load for MINUTES: nothing may grow
+soak: ## run good and hostile load for MINUTES and check that nothing grows
 	@MINUTES=$(MINUTES) tests/run -m soak
 
-coverage: ## measure what the default tests reach, and hold it to what is wanted
+coverage: ## measure the coverage of the default tests and compare it with the required values
 	@tests/run -m coverage -s
 
-mutation: ## change the decisions line by line and list what no test notices
+mutation: ## run mutation tests of the decisions and list the survivors
 	@tests/decisions/mutate
 
-bench: ## measure hookd beside its peers
+bench: ## measure hookd and its peers
 	@benchmarks/run
 
-exposure: ## measure how exposed the services are, and write it into docs/exposure.md
+exposure: ## measure the exposure of the services; writes docs/exposure.md
 	@UPDATE=1 tests/run tests/system/test_sandbox.py
 
-pages: ## write the tables that documents take from the code
+pages: ## update the tables in documents that are generated from the code
 	@.venv/bin/python packaging/pages.py
 
-lint: ## run the linters alone
+lint: ## run only the linters
 	@tests/run tests/lint
 
 dist: ## build the wheel and the source archive into dist/
@@ -77,7 +77,7 @@ deb: ## build the Debian package into dist/
 rpm: ## build the RPM package into dist/
 	@packaging/build-rpm
 
-clean: ## remove what the other targets made
+clean: ## remove everything that the other targets have created
 	rm -rf .venv .cache .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	rm -rf *.egg-info
 	find . -name __pycache__ -type d -exec rm -rf {} +

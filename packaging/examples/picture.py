@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A terminal with hookctl on live jobs, as an SVG: what there is to see, drawn and not made up.
+"""Draw an SVG of a terminal in which hookctl shows live jobs.
 
     picture.py FILE
 
-Beside a daemon of its own, in the tour's scratch directory.
+Runs a daemon of its own in the scratch directory of the tour.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SNAPSHOT = 'timeout = "5min"', 'timeout = "5s"'  # so that its bar is seen to gr
 
 
 def jobs(scratch: Path) -> None:
-    """Have a job that ended, and two that run."""
+    """Create one job that has ended and two that are running."""
     quiet = subprocess.DEVNULL  # that a hook fails is meant
     start = ["start", "--user", "ann@example.com", "--client-ip"]
     for call in (
@@ -96,7 +96,7 @@ def draw(scratch: Path) -> str:
 
 
 def main() -> None:
-    """Lay out, start, draw, stop, clean up."""
+    """Draw the picture."""
     os.umask(0o022)
     scratch = Path(tempfile.mkdtemp(prefix="hookd-picture-"))
     try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every command of hookctl on live jobs: one stuck, one failing, one refused by a gate.
+"""Show every command of hookctl on live jobs: one stuck, one failing, one refused by a gate.
 
     tour.py [--write FILE]
 
-Runs in a scratch directory, beside a daemon of its own. --write makes the Markdown page of it.
+Runs a daemon of its own in a scratch directory. --write writes the output as a Markdown page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from demo import AS_ROOT, BIN, start_daemon
 
 SHOWN_AS = "/srv/tour"  # instead of the scratch directory's random name
 COLUMNS, ROWS = 98, 20
-WATCHED = 1.5  # seconds: some pictures of hookctl watch, of which the last is shown
+WATCHED = 1.5  # seconds: enough for several displays of hookctl watch; the last is shown
 
 SETTINGS = '[daemon]\ndrain = "1s"\n'
 SCRIPTS = {
@@ -54,7 +54,7 @@ APPCONFIG = """\
 
 
 class Tour:
-    """Runs the steps in a scratch directory, and keeps what there was to see as Markdown."""
+    """Runs the steps in a scratch directory and keeps their output as Markdown."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -62,14 +62,14 @@ class Tour:
         self._in_block = False
 
     def say(self, title: str, text: str = "") -> None:
-        """Open a chapter."""
+        """Begin a chapter."""
         self._block(False)
         self._print(f"## {title}\n")
         if text:
             self._print(textwrap.fill(text, 90) + "\n")
 
     def run(self, line: str) -> None:
-        """Run a shell line, whose hookctl is the daemon's; show it, its output and its status."""
+        """Run a shell line with hookctl for this daemon; show it, its output and its status."""
         self._block(True)
         self._print(f"$ {line}")
         done = subprocess.run(
@@ -86,7 +86,7 @@ class Tour:
             self._print(f"(exit status {done.returncode})")
 
     def watch(self) -> None:
-        """Let hookctl watch draw for a moment; show its last picture."""
+        """Run hookctl watch for a moment; show its last display."""
         self._block(True)
         self._print("$ hookctl watch")
         command = ["timeout", "-s", "INT", str(WATCHED), "hookctl", "watch"]
@@ -116,7 +116,7 @@ class Tour:
 
 
 def on_a_terminal(command: list[str], environment: dict[str, str], rows: int, columns: int) -> str:
-    """Return what a command leaves on a terminal of this size; of pictures, the last one."""
+    """Return the last screen of a command on a terminal of this size."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     path = shutil.which(command[0], path=environment["PATH"])
@@ -137,7 +137,7 @@ def _read(terminal: int) -> bytes:
 
 
 def lay_out(scratch: Path) -> None:
-    """Write scripts, hook files, and a hookctl that knows the socket."""
+    """Write scripts, hook files, and a hookctl that uses the socket of this daemon."""
     for folder in ("hooks.d", "bin"):
         (scratch / folder).mkdir()
     (scratch / "hookd.toml").write_text(SETTINGS + (AS_ROOT if os.geteuid() == 0 else ""))
@@ -152,45 +152,46 @@ def lay_out(scratch: Path) -> None:
 
 
 def backup_jobs(tour: Tour) -> None:
-    """What a backup server does."""
+    """Show the commands of a backup server."""
     tour.say(
         "Jobs",
-        "A backup script starts a job and ends it. A gate hook may refuse a start; the exit "
-        "status is then 75. With --wait the hooks are waited for, and a failed one is told.",
+        "A backup script reports the start and the end of each job. A gate hook can refuse a "
+        "start; the exit status is 75 then. With --wait, hookctl waits for the hooks and reports "
+        "failures.",
     )
     start = "hookctl start --user ann@example.com --client-ip"
     tour.run(f"{start} 10.0.0.7 --profile 'Mail Archive' --attribute tape=A7")
     tour.run(f"{start} 10.0.0.8 --profile Database")
     tour.run(f"{start} 10.0.0.9 --profile Archive")
     tour.run("hookctl end 1 --file-count 12 --byte-count 34567 --outcome success --wait")
-    tour.say("Syncrify", "The same as Syncrify's own hook script says it.")
+    tour.say("Syncrify", "hookctl syncrify takes the arguments of Syncrify's jobHookScript.")
     tour.run("hookctl syncrify true 10.0.0.7 563 Mail_Archive bob@example.com 0 0 41")
     tour.run("hookctl syncrify false 10.0.0.7 563 Mail_Archive bob@example.com 9 1024 41")
     tour.run("hookctl import-syncrify AppConfig.xml --output -")
 
 
 def looking(tour: Tour) -> None:
-    """What an operator sees."""
-    tour.say("How is it?")
+    """Show the commands that an operator uses to inspect hookd."""
+    tour.say("Status and jobs")
     tour.run("hookctl status")
     tour.run("hookctl jobs")
     tour.run("hookctl jobs --unfinished")
     tour.run("hookctl jobs --state running --json")
-    tour.say("What became of this job?")
+    tour.say("One job")
     tour.run("hookctl job 1")
     tour.run("hookctl why 1")
     tour.run("hookctl logs 1 --since 2min")
-    tour.say("What runs now?", "hookd tells of each change; this is one picture.")
+    tour.say("Running hooks", "hookctl watch updates its display with each change.")
     tour.watch()
 
 
 def mending(tour: Tour) -> None:
-    """What an operator does."""
-    tour.say("The stuck one is ended")
+    """Show the commands that an operator uses to control hookd."""
+    tour.say("Cancel a stuck hook")
     tour.run("hookctl cancel 2")
     tour.say(
-        "The failing one is mended",
-        "It has failed twice in a row, which its file takes for reason enough to park it.",
+        "Repair a failing hook",
+        "The hook has failed twice in a row. Its file sets quarantine_after = 2, so it is parked.",
     )
     tour.run("hookctl hooks")
     tour.run("hookctl test verify --phase end --profile 'Mail Archive'")
@@ -199,20 +200,20 @@ def mending(tour: Tour) -> None:
     tour.run("hookctl test verify --phase end --profile Photos --dry-run")
     tour.run("hookctl resume verify")
     tour.run("hookctl replay 1")
-    tour.say("A mistake in the configuration changes nothing")
+    tour.say("An invalid configuration is not applied")
     tour.run("echo 'comand = \"/bin/true\"' >hooks.d/extra.toml; hookctl check hooks.d/extra.toml")
     tour.run("hookctl reload")
     tour.run("rm hooks.d/extra.toml; hookctl reload")
-    tour.say("Figures for Prometheus")
+    tour.say("Metrics for Prometheus")
     tour.run("hookctl metrics | grep -v '^#' | head -12")
 
 
 def main() -> None:
-    """Lay out, start, show, stop, clean up."""
+    """Run the tour."""
     os.umask(0o022)  # hookd runs nothing that a group could have written
     scratch = Path(tempfile.mkdtemp(prefix="hookd-tour-"))
     tour = Tour(scratch)
-    tour.page.append("# A tour of hookctl\n\nMade by `make tour`; times and numbers differ.\n")
+    tour.page.append("# A tour of hookctl\n\n`make tour` writes this page; times vary.\n")
     try:
         lay_out(scratch)
         daemon = start_daemon(scratch)
