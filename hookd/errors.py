@@ -193,6 +193,20 @@ class StorageFailure(HookdError):
         return {"message": self.message}
 
 
+class InternalError(HookdError):
+    """An error of hookd's own; what was on disk before it stays there, and goes on."""
+
+    code = "io.hookd.Jobs.InternalError"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the error in words."""
+        return {"message": self.message}
+
+
 class ConfigError(HookdError):
     """Configuration that cannot be used: every error of every file, a line each."""
 

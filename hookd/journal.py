@@ -22,6 +22,7 @@ from pathlib import Path
 
 from systemd.journal import sendv
 
+from hookd import faults
 from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printable
 
 SOCKET = "/run/systemd/journal/socket"
@@ -164,7 +165,7 @@ class Journal:
         self._queue: deque[_Record | _Line] = deque()
         self._lost = 0
         self._waiting: deque[Callable[[], None]] = deque()
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry = faults.Timer(self._drain)
         self._look()
 
     @property
@@ -232,8 +233,7 @@ class Journal:
             poll.poll(left * 1000)
             self._drain()
         self._disconnect()
-        if self._retry:
-            self._retry.cancel()
+        self._retry.cancel()
 
     def _look(self) -> None:
         """Connect where a journal listens; look for one only so often."""
@@ -279,11 +279,9 @@ class Journal:
             return
         if self._socket is not None:
             self._loop.remove_writer(self._socket.fileno())
-        if self._retry is None:  # epoll(7) takes no regular file, which stderr may be
-            self._retry = self._loop.call_later(AGAIN_SEC, self._drain)
+        self._retry.within(AGAIN_SEC)  # epoll(7) takes no regular file, which stderr may be
 
     def _drain(self) -> None:
-        self._retry = None
         self._library_full = False
         while self._queue:
             if not self._write(self._queue[0]):
@@ -296,10 +294,21 @@ class Journal:
             lost, self._lost = self._lost, 0
             self.send(RECORDS_LOST, detail=f"{lost} records were lost: the journal took none")
         while self._waiting and not self._queue:
-            self._waiting.popleft()()
+            faults.guarded("what waited for the journal", self._waiting.popleft())
 
     def _write(self, record: _Record | _Line) -> bool:
-        """Hand over one record; False where there is no room for it now."""
+        """Hand over one record; False where there is no room for it now.
+
+        One that cannot be written for an error of hookd's own is lost, and holds up no other.
+        """
+        try:
+            return self._hand_over(record)
+        except Exception as e:  # whatever it is
+            self._lost += 1
+            faults.report(e, "a record")
+            return True
+
+    def _hand_over(self, record: _Record | _Line) -> bool:
         if self._socket is not None:
             try:
                 if os.stat(self._path).st_ino == self._inode:

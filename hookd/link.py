@@ -13,13 +13,15 @@ each `Welcome` until `Settled` says that it is on the server's disk.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from hookd.model import Event, Receipt
 
 CHUNK = 64 * 1024  # bytes read at a time, into a buffer that is kept
-MAX_FRAME = 64 * 1024 * 1024  # bytes; far above what one loop iteration can gather: a broken peer
+MAX_FRAME = 8 * 1024 * 1024  # bytes; more is a broken peer: the largest event is a megabyte
+FULL_FRAME = 1024 * 1024  # bytes of a frame to which no further message is added
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -52,6 +54,10 @@ class Reload(_Message, frozen=True, tag=True, array_like=True):
     """Server to runner: read the configuration anew. Answered by `Reloaded`."""
 
 
+class List(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: say again what you have. Answered by another `Welcome`."""
+
+
 class Running(_Message, frozen=True, tag=True, array_like=True):
     """One run that goes on, as `Welcome` lists it."""
 
@@ -71,6 +77,9 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
 
     `instance` differs from start to start of the runner; `digest` is that of the configuration it
     has loaded, empty with `errors` where it has none; `notes` are weaker promises worth saying.
+    `version` is that of its code, None where it does not say (before 0.2); `faults` counts the
+    errors of its own since its start. `more`: another Welcome follows with more of `running` and
+    `ended`, since one frame does not hold them all.
     """
 
     instance: str
@@ -79,6 +88,15 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
     notes: list[str]
     running: list[Running]
     ended: list[Ended]
+    version: str | None = None
+    faults: int = 0
+    more: bool = False
+
+
+class RunnerFaults(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: so many errors of its own since its start."""
+
+    count: int
 
 
 class Reloaded(_Message, frozen=True, tag=True, array_like=True):
@@ -122,7 +140,9 @@ Message = (
     | Cancel
     | Settled
     | Reload
+    | List
     | Welcome
+    | RunnerFaults
     | Reloaded
     | Started
     | Printed
@@ -134,12 +154,44 @@ Message = (
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Message])
 _LENGTH = struct.Struct(">I")
+_COUNT = struct.Struct(">H")
+_MOST = 0xFFFF  # messages in a frame: what an array 16 can have
 
 
 def encode(messages: list[Message]) -> bytes:
     """Return one frame with these messages."""
     body = _encoder.encode(messages)
     return _LENGTH.pack(len(body)) + body
+
+
+def encode_all(
+    messages: Iterable[Message], failed: Callable[[Message, Exception], None]
+) -> Iterator[bytes]:
+    """Return frames with these messages, none of them much larger than FULL_FRAME.
+
+    `failed` is told of a message that cannot be written down, in whose place there is nothing.
+    """
+    bodies: list[bytes] = []
+    size = 0
+    for message in messages:
+        try:
+            body = _encoder.encode(message)
+        except Exception as e:  # such as a lone surrogate: not what the others must suffer for
+            failed(message, e)
+            continue
+        if bodies and (size + len(body) > FULL_FRAME or len(bodies) >= _MOST):
+            yield _frame(bodies, size)
+            bodies, size = [], 0
+        bodies.append(body)
+        size += len(body)
+    if bodies:
+        yield _frame(bodies, size)
+
+
+def _frame(bodies: list[bytes], size: int) -> bytes:
+    """Return a frame of messages that are encoded already: MessagePack's array 16, its lengths."""
+    head = b"\xdc" + _COUNT.pack(len(bodies))
+    return b"".join((_LENGTH.pack(len(head) + size), head, *bodies))
 
 
 class FrameReader:

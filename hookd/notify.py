@@ -7,12 +7,13 @@ has no room for is dropped; what is said only once, such as readiness, waits a m
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
 
 from sdnotify import SystemdNotifier
+
+from hookd import faults
 
 STATUS_SEC = 0.2  # from a change to the line that shows it: a busy daemon changes all the time
 FEEDS = 3  # in the watchdog's time: two may be dropped
@@ -29,21 +30,21 @@ class Notifier:
         self._describe = describe
         self._manager = SystemdNotifier()
         self._shown = ""
-        self._show: asyncio.TimerHandle | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
+        self._show = faults.Timer(self._show_now)
+        self._watchdog = faults.Timer(self._feed)
         self._stopping = False
 
     def ready(self) -> None:
         """Say that a start or a reload is over; feed the watchdog from now on."""
         self._shown = self._describe()
         self._say(f"READY=1\nSTATUS={self._shown}", PATIENCE_SEC)
-        if self._watchdog is None:
+        if self._watchdog.when is None:
             self._feed()
 
     def changed(self) -> None:
         """Show how things are in a moment: the last change is in it."""
-        if self._show is None and not self._stopping:
-            self._show = asyncio.get_running_loop().call_later(STATUS_SEC, self._show_now)
+        if not self._stopping:
+            self._show.within(STATUS_SEC)
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` ends it (Type=notify-reload)."""
@@ -53,8 +54,7 @@ class Notifier:
     def stopping(self, seconds: float | None = None) -> None:
         """Say that the stop has begun, and how long it may take, beyond TimeoutStopSec= even."""
         self._stopping = True
-        if self._show is not None:
-            self._show.cancel()
+        self._show.cancel()
         state = f"STOPPING=1\nSTATUS={self._describe()}"
         if seconds is not None:
             state += f"\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"
@@ -62,11 +62,9 @@ class Notifier:
 
     def close(self) -> None:
         """Stop feeding the watchdog."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self._watchdog.cancel()
 
     def _show_now(self) -> None:
-        self._show = None
         status = self._describe()
         if status != self._shown:
             self._shown = status
@@ -76,9 +74,11 @@ class Notifier:
         """Feed the watchdog from the loop itself: one that hangs must starve it."""
         interval = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
         if interval and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
-            self._say(f"WATCHDOG=1\nSTATUS={self._describe()}")
-            loop = asyncio.get_running_loop()
-            self._watchdog = loop.call_later(interval / FEEDS, self._feed)
+            self._watchdog.within(interval / FEEDS)
+            state = ["WATCHDOG=1"]
+            # An error in the line for people is no reason to end a process that is well.
+            faults.guarded("the status", lambda: state.append(f"STATUS={self._describe()}"))
+            self._say("\n".join(state))
 
     def _say(self, state: str, patience: float = 0.0) -> None:
         if self._manager.socket is not None:

@@ -211,6 +211,14 @@ RECORDS_LOST = _kind(
     "database all the same: hookctl jobs.",
 )  # fmt: skip
 
+FAULT = _kind(
+    "fault", "014143844483459d8e1991823d09a263", ERR, "{detail}",
+    "An error in the code of hookd itself. It ended the one operation that HOOKD_OPERATION names, "
+    "with an answer (InternalError) or a result that says so; all else goes on. HOOKD_PLACE "
+    "is where it was raised, HOOKD_TRACEBACK the way there. hookctl status counts these.\n\n"
+    "Please report it, with the record: journalctl -o verbose MESSAGE_ID=@MESSAGE_ID@",
+)  # fmt: skip
+
 # What could move a terminal's cursor, forge a line or is no character at all; a tab may stay.
 _ESCAPES = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -29,10 +29,13 @@ class Status(msgspec.Struct, kw_only=True):
     max_queue: int
     open_jobs: int | None = None
     connections: int
+    faults: int = 0
     hooks: int
     parked_hooks: list[str]
     runner_connected: bool
     runner_instance: str | None = None
+    runner_version: str | None = None
+    runner_faults: int = 0
     config_digest: str
 
 
@@ -88,13 +91,15 @@ def _show(found: Status) -> None:
     print(paint("healthy" if found.healthy else "failed: see below"))
     rows = [
         ("hookd", f"{found.version}, pid {found.pid}, for {age}"),
-        ("runner", "connected" if found.runner_connected else "NOT CONNECTED: nothing can start"),
+        ("runner", _runner(found)),
         ("hooks", f"{found.hooks} configured, {len(found.parked_hooks)} parked"),
         ("running", f"{found.running} of {found.max_running}"),
         ("waiting", f"{found.waiting} of {found.max_queue}"),
         ("jobs", "unknown" if found.open_jobs is None else f"{found.open_jobs} open"),
         ("clients", f"{found.connections} connected"),
     ]
+    if found.faults or found.runner_faults:
+        rows.append(("faults", _faults(found)))
     for name, value in rows:
         print(f"  {name:<8} {safe(value)}")
     for hook in found.parked_hooks:
@@ -103,6 +108,18 @@ def _show(found: Status) -> None:
         print(f"problem: {safe(problem)}")
     for note in found.notes:
         print(f"note: {safe(note)}")
+
+
+def _runner(found: Status) -> str:
+    version = f"{found.runner_version}, " if found.runner_version is not None else ""
+    state = "connected" if found.runner_connected else "NOT CONNECTED: nothing can start"
+    return version + state
+
+
+def _faults(found: Status) -> str:
+    counts = ((found.faults, "hookd"), (found.runner_faults, "the runner"))
+    told = ", ".join(f"{count} of {process}" for count, process in counts if count)
+    return f"{told}: errors of hookd's own (journalctl -t hookd -g 'error of hookd')"
 
 
 @command()

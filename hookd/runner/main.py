@@ -11,13 +11,14 @@ import resource
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import hookd
-from hookd import memory, records
+from hookd import faults, memory, records
 from hookd.errors import ConfigError
 from hookd.journal import Journal
-from hookd.link import Reload
+from hookd.link import Reload, RunnerFaults
 from hookd.notify import Notifier
 from hookd.runner import abi, cgroup, untaken
 from hookd.runner.runner import Runner, load
@@ -57,12 +58,17 @@ class Service:
         self._journal = Journal()
         base = cgroup.delegated()
         groups = cgroup.Groups(base) if base is not None else None
+        self._faults = faults.Faults(partial(self._journal.send, records.FAULT), self._tell_faults)
         self._link = ServerLink(
-            lambda: self._runner.welcome(), lambda m: self._runner.take(m), self._complain
+            lambda: self._runner.welcome(),
+            lambda message: self._runner.take(message),
+            lambda message, error: self._runner.failed(message, error),
+            self._complain,
         )
         self._runner = Runner(
             options.config, options.default_user, self._journal, groups, self._link.send
         )
+        self._runner.faults = lambda: self._faults.count
 
     async def run(self, listener: socket.socket | None) -> None:
         """Serve until a signal, or the end of the one connection, says stop."""
@@ -74,7 +80,7 @@ class Service:
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         if listener is not None:
-            serving = self._loop.create_task(self._link.listen(listener))
+            serving = faults.keep("the link", lambda: self._link.listen(listener))
         else:
             serving = self._loop.create_task(self._serve_one())
         self._journal.send(records.RUNNER_STARTED, detail=f"hookd-runner {hookd.__version__}")
@@ -87,8 +93,10 @@ class Service:
 
     async def _serve_one(self) -> None:
         """Serve the connection that was inherited; its end is ours."""
-        await self._link.serve(socket.socket(fileno=self._options.link_fd))
-        self._stop.set()
+        try:
+            await self._link.serve(socket.socket(fileno=self._options.link_fd))
+        finally:
+            self._stop.set()
 
     async def _shut_down(self, orphaned: bool) -> None:
         drain = 0 if orphaned else self._runner.drain
@@ -120,8 +128,13 @@ class Service:
 
     def _reload(self) -> None:
         self._notifier.reloading()
-        self._runner.take(Reload())  # so that the server hears of it
-        self._notifier.ready()
+        try:
+            self._runner.take(Reload())  # so that the server hears of it
+        finally:
+            self._notifier.ready()
+
+    def _tell_faults(self) -> None:
+        self._link.send(RunnerFaults(self._faults.count))
 
     def _complain(self, what: str) -> None:
         self._journal.send(records.PEER_CLOSED, detail=what)

@@ -16,6 +16,8 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+from hookd import faults
+
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
 WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-size's default
@@ -43,14 +45,25 @@ class Sink(Protocol):
 
 
 class Output:
-    """Both streams of one run. `lines` is called with the stream's name and its next lines."""
+    """Both streams of one run.
+
+    `lines` is called with the stream's name and its next lines, `failed` when an error of hookd's
+    own keeps the streams from being read.
+    """
 
     __slots__ = (
-        "_budget", "_done", "_ended", "_latest", "_lines", "_loop", "_pumping", "_sink",
+        "_budget", "_done", "_ended", "_failed", "_latest", "_lines", "_loop", "_pumping", "_sink",
         "_streams", "dropped", "total",
     )  # fmt: skip
 
-    def __init__(self, budget: int, lines: Callable[[str, list[bytes]], None], sink: Sink) -> None:
+    def __init__(
+        self,
+        budget: int,
+        lines: Callable[[str, list[bytes]], None],
+        sink: Sink,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._budget = budget
         self._lines = lines
@@ -148,7 +161,7 @@ class Output:
         if room <= 0:
             stream.widen()
             self._unwatch(stream)
-            self._loop.call_later(PAUSE_SEC, self._watch, stream)
+            self._loop.call_later(PAUSE_SEC, self._called, self._watch, stream)
         else:
             stream.kept += data[:room]
             if not self._pumping:
@@ -156,7 +169,7 @@ class Output:
 
     def _watch(self, stream: _Stream) -> None:
         if stream.fd >= 0:
-            self._loop.add_reader(stream.fd, self._readable, stream)
+            self._loop.add_reader(stream.fd, self._called, self._readable, stream)
             stream.watched = True
 
     def _unwatch(self, stream: _Stream) -> None:
@@ -178,9 +191,18 @@ class Output:
             return
         self._pumping = True
         if self._sink.flushed:
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._called, self._pump)
         else:
-            self._sink.when_flushed(self._pump)
+            self._sink.when_flushed(lambda: self._called(self._pump))
+
+    def _called(self, act: Callable[..., object], *values: _Stream) -> None:
+        faults.guarded("the output of a run", lambda: act(*values), self._broken)
+
+    def _broken(self, error: Exception) -> None:
+        """Read no more: what is left is for the owner to deal with."""
+        for stream in self._streams:
+            self._unwatch(stream)
+        self._failed(error)
 
 
 class _Stream:

@@ -12,7 +12,10 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from hookd import confdir, link, records, trust
+import msgspec
+
+import hookd
+from hookd import confdir, faults, link, records, trust
 from hookd.confdir import Loaded
 from hookd.config import Config
 from hookd.errors import ConfigError
@@ -29,6 +32,9 @@ from hookd.runner.verdict import Cause
 from hookd.runner.watch import Watch
 
 LAST_WAIT_SEC = 30.0  # beyond kill_grace: for processes stuck in the kernel, a stuck journal
+PART = 1000  # runs and results of one Welcome: at most four megabytes
+MOST_KEPT = 10_000  # results that no server has on disk, before no further run is started
+MOST_KEPT_BYTES = 16 * 1024 * 1024  # and their size on the link
 DRAIN_SEC = 60.0  # for running hooks, when we stop, where no configuration says it
 
 
@@ -56,6 +62,8 @@ class Runner:
         self._said: set[str] = set()
         self._running: dict[int, Supervisor] = {}
         self._ended: dict[int, Receipt] = {}
+        self._kept_bytes = 0
+        self.faults: Callable[[], int] = lambda: 0  # errors of hookd's own in this process
         self._stopping = False
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
@@ -89,7 +97,8 @@ class Runner:
 
     def remember(self, results: dict[int, Receipt]) -> None:
         """Offer these results of an earlier runner, too, until a server has them."""
-        self._ended |= results
+        for run_id, receipt in results.items():
+            self._keep(run_id, receipt)
 
     def start(self) -> None:
         """Make ready to run hooks. Raises ProgramError."""
@@ -113,16 +122,28 @@ class Runner:
                 self._journal.send(records.CONFIG_NOTE, detail=note)
         return True
 
-    def welcome(self) -> link.Welcome:
-        """Return what a server that connects is told first."""
-        return link.Welcome(
-            self._instance,
-            self._digest,
-            self._errors,
-            self._notes,
-            [link.Running(run_id, run.started_usec) for run_id, run in self._running.items()],
-            [link.Ended(run_id, receipt) for run_id, receipt in self._ended.items()],
-        )
+    def welcome(self) -> list[link.Message]:
+        """Return what a server that connects is told first.
+
+        No frame holds whatever may have heaped up: it is in parts, all but the last with `more`.
+        """
+        running = [link.Running(run_id, run.started_usec) for run_id, run in self._running.items()]
+        ended = [link.Ended(run_id, receipt) for run_id, receipt in self._ended.items()]
+        parts = max(1, -(-len(running) // PART), -(-len(ended) // PART))
+        return [
+            link.Welcome(
+                self._instance,
+                self._digest,
+                self._errors,
+                self._notes,
+                running[part * PART : (part + 1) * PART],
+                ended[part * PART : (part + 1) * PART],
+                hookd.__version__,
+                self.faults(),
+                more=part + 1 < parts,
+            )
+            for part in range(parts)
+        ]
 
     def take(self, message: link.Message) -> None:
         """Do what the server says."""
@@ -130,17 +151,32 @@ class Runner:
             self._begin(message)
         elif isinstance(message, link.Settled):
             for run_id in message.run_ids:
-                self._ended.pop(run_id, None)
+                if (receipt := self._ended.pop(run_id, None)) is not None:
+                    self._kept_bytes -= _size(run_id, receipt)
             if not self._ended:
                 self._settled.set()
         elif isinstance(message, link.Cancel):
             if run := self._running.get(message.run_id):
                 run.end(Cause(Result.CANCELLED, reason=message.reason))
+        elif isinstance(message, link.List):
+            for part in self.welcome():
+                self._send(part)
         elif isinstance(message, link.Ask):
             self._send(link.Belongs(message.pid, self._run_of(message.pid)))
         elif isinstance(message, link.Reload):
             self.load()
             self._send(link.Reloaded(self._digest, self._errors, self._notes))
+
+    def failed(self, message: link.Message, error: Exception) -> None:
+        """Answer a message of the server that met an error of hookd's own."""
+        words = faults.words(error)
+        if isinstance(message, link.Start):
+            if message.run_id not in self._running and message.run_id not in self._ended:
+                self._answer(message.run_id, unstarted(Result.SPAWN_FAILED, words))
+        elif isinstance(message, link.Ask):
+            self._send(link.Belongs(message.pid, None))
+        elif isinstance(message, link.Reload):
+            self._send(link.Reloaded(self._digest, [words], self._notes))
 
     async def stop(self, drain: float) -> None:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
@@ -168,6 +204,11 @@ class Runner:
     def _begin(self, start: link.Start) -> None:
         if start.run_id in self._running or start.run_id in self._ended:
             return
+        if len(self._ended) >= MOST_KEPT or self._kept_bytes >= MOST_KEPT_BYTES:
+            # Not kept either: a server that does not hear it finds that the run never came here.
+            reason = f"{len(self._ended)} results wait for the server to have them on disk"
+            self._send(link.Ended(start.run_id, unstarted(Result.INTERRUPTED, reason)))
+            return
         if self._stopping:
             self._answer(start.run_id, unstarted(Result.INTERRUPTED, "the runner is stopping"))
             return
@@ -184,6 +225,7 @@ class Runner:
         try:
             run.begin()
         except Exception as e:  # whatever it is, it ends this run and not the link
+            faults.report(e, "the start of a run")
             run.give_up(e)
 
     def _run_of(self, pid: int) -> int | None:
@@ -209,18 +251,40 @@ class Runner:
         self._send(link.Started(run.run_id, run.started_usec or 0))
 
     def _has_ended(self, run: Supervisor, receipt: Receipt) -> None:
-        del self._running[run.run_id]
+        if self._running.pop(run.run_id, None) is None:
+            return  # it has ended before, in whatever way it could
         self._answer(run.run_id, receipt)
         if not self._running:
             self._idle.set()
 
     def _answer(self, run_id: int, receipt: Receipt) -> None:
+        self._send(link.Ended(run_id, self._keep(run_id, receipt)))
+
+    def _keep(self, run_id: int, receipt: Receipt) -> Receipt:
+        """Keep a result until a server has it; return it as it can be told."""
+        try:
+            size = _size(run_id, receipt)
+        except UnicodeEncodeError:  # a path or a name that is no UTF-8
+            receipt = msgspec.structs.replace(
+                receipt, reason=_told(receipt.reason), last_line=_told(receipt.last_line)
+            )
+            size = _size(run_id, receipt)
         self._ended[run_id] = receipt
-        self._send(link.Ended(run_id, receipt))
+        self._kept_bytes += size
+        return receipt
 
     async def _all_ended(self, seconds: float) -> bool:
         self._idle.clear()
         return not self._running or await _event(self._idle, seconds)
+
+
+def _size(run_id: int, receipt: Receipt) -> int:
+    """Return the bytes of a result on the link. Raises UnicodeEncodeError."""
+    return len(link.encode([link.Ended(run_id, receipt)]))
+
+
+def _told(text: str | None) -> str | None:
+    return text.encode(errors="backslashreplace").decode() if text is not None else None
 
 
 async def _event(event: asyncio.Event, seconds: float) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import psutil
 
+from hookd import faults
 from hookd.runner import abi, tree
 from hookd.runner.cgroup import Group, Groups
 from hookd.runner.profile import Profile, Report, SpawnError
@@ -52,10 +53,11 @@ class Launcher:
         self.runs = 0
         self.alive = True
         self.unread = False
+        self.broken = False  # whether an error of hookd's own has befallen it
         self.listener: Callable[[Report | None], None] | None = None
         self._sock = sock
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock.fileno(), self._readable)
+        self._loop.add_reader(sock.fileno(), self._called, self._readable)
 
     def equip(self, groups: Groups | None) -> None:
         """Give the process what its runs inherit. Raises SpawnError."""
@@ -124,6 +126,21 @@ class Launcher:
             self._loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
 
+    def _called(self, act: Callable[[], None]) -> None:
+        faults.guarded("a launcher", act, self._broken)
+
+    def _broken(self, error: Exception) -> None:
+        """End a launcher that nobody can understand, and the run that it has."""
+        self.kill()
+        if self.broken or not self.alive:
+            if self.listener is not None:
+                self.listener(None)
+            return
+        self.broken = True
+        if self.listens:
+            self._loop.remove_reader(self._sock.fileno())
+        self._loop.add_reader(self.pidfd, self._called, self._died)
+
     def _readable(self) -> None:
         try:
             data = self._sock.recv(2 * abi.REPORT.size)
@@ -141,7 +158,7 @@ class Launcher:
         # pidfd tells when that is done.
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
-        self._loop.add_reader(self.pidfd, self._died)
+        self._loop.add_reader(self.pidfd, self._called, self._died)
 
     def _died(self) -> None:
         self._hang_up()
@@ -158,7 +175,7 @@ class Pool:
         self._zygote: Zygote | None = None
         self._idle: dict[Profile, list[tuple[float, Launcher]]] = {}
         self._all: set[Launcher] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = faults.Timer(self._expire)
         self._forks = asyncio.Semaphore(FORKS)
         self._forgotten: set[Launcher] = set()
 
@@ -211,8 +228,7 @@ class Pool:
             self.drop(launcher)
             return
         self._idle.setdefault(launcher.profile, []).append((self._loop.time(), launcher))
-        if self._timer is None:
-            self._timer = self._loop.call_later(IDLE_SEC, self._expire)
+        self._timer.within(IDLE_SEC)
 
     def forget(self) -> None:
         """End each launcher once it has no run: nobody may need it after a reload, or its user."""
@@ -246,8 +262,7 @@ class Pool:
         """End all launchers and the zygote."""
         for launcher in list(self._all):
             self.drop(launcher)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self._zygote is not None:
             self._zygote.close()
         if self._groups is not None:
@@ -255,7 +270,6 @@ class Pool:
 
     def _expire(self) -> None:
         """End what has waited too long; the longest waiting stand first."""
-        self._timer = None
         oldest = self._loop.time() - IDLE_SEC
         for profile, waiting in list(self._idle.items()):
             while waiting and (waiting[0][0] <= oldest or not waiting[0][1].listens):
@@ -263,7 +277,7 @@ class Pool:
             if not waiting:
                 del self._idle[profile]
         if self._idle:
-            self._timer = self._loop.call_later(IDLE_SEC / 2, self._expire)
+            self._timer.within(IDLE_SEC / 2)
 
 
 def limit(pid: int, profile: Profile) -> None:

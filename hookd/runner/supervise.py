@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
-from hookd import records
+from hookd import faults, records
 from hookd.journal import Context, Journal
 from hookd.link import Start
 from hookd.model import Receipt, Result
@@ -72,12 +73,15 @@ class Supervisor:
         self._context = invocation.minimal(start)
         self._line_fields: dict[str, str] = {}
         self._line_contexts: dict[str, Context] = {}
-        self._output = Output(plan.hook.limits.output, self._lines, tools.journal)
+        self._output = Output(
+            plan.hook.limits.output, self._lines, tools.journal, lambda e: self.give_up(e)
+        )
         self._remains: Remains
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._tries = 0
         self._late: Cause | None = None
+        self._gave_up = False
 
     @property
     def started_usec(self) -> int | None:
@@ -185,11 +189,14 @@ class Supervisor:
             else:
                 self.launcher.kill()  # no launcher of ours says that
         except Exception as e:  # whatever it is, the run must not wait for its limit
+            faults.report(e, "a launcher's report")
             self.give_up(e)
 
     def _has_started(self, report: Report) -> None:
         self.course.first = report
-        self._loop.call_soon(self._output.read)  # a run that is over by then is read at its end
+        self._loop.call_soon(
+            _called, self, self._output.read
+        )  # a run that is over by then is read at its end
         self._tools.journal.send(
             records.RUN_STARTED, {"OBJECT_PID": report.pid}, context=self._context
         )
@@ -217,7 +224,7 @@ class Supervisor:
         limit = self._plan.hook.limits.timeout
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self._loop.call_at(began + limit, self._overstays)
+        self._deadline = self._loop.call_at(began + limit, _called, self, self._overstays)
 
     def _overstays(self) -> None:
         limits, first = self._plan.hook.limits, self.course.first
@@ -358,14 +365,32 @@ class Supervisor:
 
     def give_up(self, error: Exception) -> None:
         """End the run for an error of hookd's own, which must leave neither it nor us waiting."""
+        if self._gave_up:
+            return
+        self._gave_up = True
         self._task = None
         if self.course.first is not None and self.launcher.listener == self._report:
-            self._tools.pool.drop(self.launcher)  # which ends all that it has
-        self._refuse(f"an error of hookd's own: {error!r}")
+            # Which ends all that it has.
+            faults.guarded("an end", lambda: self._tools.pool.drop(self.launcher))
+        reason = faults.words(error)
+        bare = Receipt(result=Result.SPAWN_FAILED, reason=reason, ended_usec=usec_now())
+        faults.guarded(
+            "an end", lambda: self._refuse(reason), lambda _: self._on_ended(self, bare)
+        )
+
+
+def usec_now() -> int:
+    """Return the real-time clock's microseconds."""
+    return time.time_ns() // 1000
+
+
+def _called(run: Supervisor, act: Callable[[], object]) -> None:
+    faults.guarded("a run", act, run.give_up)
 
 
 async def _guarded(run: Supervisor, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception as e:  # whatever it is, the run must end and be reported
+        faults.report(e, "a run")
         run.give_up(e)

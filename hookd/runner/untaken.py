@@ -14,16 +14,21 @@ import msgspec
 from hookd import trust
 from hookd.model import Receipt
 
+MAX_FILE = 64 * 1024 * 1024  # bytes: more than a runner keeps
+
 _decoder = msgspec.msgpack.Decoder(dict[int, Receipt])
 
 
 def load(file: Path) -> dict[int, Receipt]:
     """Return what the last runner left, by run_id.
 
-    Raises OSError; ValueError for another file, or one that others could have written.
+    Raises OSError; ValueError for another file, one that others could have written, or one that
+    is larger than MAX_FILE: what it holds could never be told to a server.
     """
     try:
         trust.check(file)
+        if (size := file.stat().st_size) > MAX_FILE:
+            raise ValueError(f"found {size} bytes; allowed: at most {MAX_FILE}")
         return _decoder.decode(file.read_bytes())
     except trust.Missing:
         return {}

@@ -9,10 +9,12 @@ than a small part of the runner's time.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Protocol
 
 import psutil
 
+from hookd import faults
 from hookd.runner import tree
 from hookd.runner.spawn import Launcher
 from hookd.runner.verdict import Course
@@ -31,6 +33,9 @@ class Watched(Protocol):
     def overstepped(self, limit: str) -> None:
         """Take the word that the run is beyond a limit."""
 
+    def give_up(self, error: Exception) -> None:
+        """End the run for an error of hookd's own."""
+
 
 class Watch:
     """Looks at runs from `add` to `remove`."""
@@ -38,34 +43,28 @@ class Watch:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._runs: dict[Watched, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = faults.Timer(self._look)
 
     def add(self, run: Watched) -> None:
         """Begin to look at a run."""
         due = self._loop.time() + interval(run)
         self._runs[run] = due
-        if self._timer is None or due < self._timer.when():
-            self._schedule(due)
+        if self._timer.when is None or due < self._timer.when:
+            self._timer.at(due)
 
     def remove(self, run: Watched) -> None:
         """Leave a run alone from now on."""
         self._runs.pop(run, None)
 
-    def _schedule(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._look)
-
     def _look(self) -> None:
-        self._timer = None
         began = self._loop.time()
         for run, due in list(self._runs.items()):
             if due <= began:
                 self._runs[run] = began + interval(run)
-                look(run)
+                faults.guarded("a look at a run", partial(look, run), run.give_up)
         now = self._loop.time()
         if self._runs:
-            self._schedule(max(min(self._runs.values()), now + (now - began) * SHARE))
+            self._timer.at(max(min(self._runs.values()), now + (now - began) * SHARE))
 
 
 def interval(run: Watched) -> float:

@@ -14,6 +14,7 @@ import struct
 import subprocess
 from collections import deque
 
+from hookd import faults
 from hookd.runner import abi
 from hookd.runner.profile import Profile, SpawnError
 
@@ -52,7 +53,7 @@ class Zygote:
                 self._sock.close()
                 raise ProgramError(_why(e)) from None
         self._sock.setblocking(False)
-        self._loop.add_reader(self._sock.fileno(), self._readable)
+        self._loop.add_reader(self._sock.fileno(), self._called)
         self.lost = False
 
     @property
@@ -86,6 +87,11 @@ class Zygote:
         self._forget("the runner stops")
         self._process.kill()  # it may have been stopped
         self._process.wait()
+
+    def _called(self) -> None:
+        faults.guarded(
+            "an answer of the zygote", self._readable, lambda e: self._forget(faults.words(e))
+        )
 
     def _readable(self) -> None:
         try:

@@ -17,17 +17,18 @@ from typing import Any
 
 import msgspec
 
-from hookd import __version__
+from hookd import __version__, faults
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.journal import Journal
-from hookd.link import Message, Reload, Reloaded, Welcome
+from hookd.link import Message, Reload, Reloaded, RunnerFaults, Welcome
 from hookd.model import Event, HookRun
 from hookd.notify import Notifier
 from hookd.records import (
     CONFIG_LOADED,
     CONFIG_NOTE,
     CONFIG_REFUSED,
+    FAULT,
     RUNNER_CONNECTED,
     RUNNER_LOST,
     SERVER_STARTED,
@@ -36,7 +37,7 @@ from hookd.records import (
     STORAGE_FAILED,
     STORAGE_RECOVERED,
 )
-from hookd.server import protocol
+from hookd.server import introspection, protocol
 from hookd.server.access import gatekeeper
 from hookd.server.agreement import Agreement
 from hookd.server.books import Books
@@ -49,6 +50,7 @@ from hookd.server.jobs import Jobs
 from hookd.server.listener import Listener
 from hookd.server.manager import Health, Manager
 from hookd.server.matching import overlap_key_by_name
+from hookd.server.meeting import Gathering
 from hookd.server.metrics import Metrics
 from hookd.server.protocol import Call, decode_parameters
 from hookd.server.reports import Reports
@@ -59,6 +61,8 @@ from hookd.server.upkeep import Upkeep
 
 RUNNER_SEC = 10.0  # for the runner to say who it is, before that is a problem
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
+AGAIN_SEC = 1.0  # after an error of hookd's own in what all hooks need
+READ_AGAIN_SEC = 0.05  # after one on the way from the books to memory
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +84,7 @@ class Daemon:
         self._started_usec = time.time_ns() // 1000
         self._notifier = Notifier(self._status)
         self._journal = Journal()
+        self._faults = faults.Faults(partial(self._journal.send, FAULT), self._notifier.changed)
         now = partial(clocks, setup.boot_id)
         self._store = Store(
             setup.state_directory,
@@ -95,11 +100,14 @@ class Daemon:
         self._upkeep = Upkeep(self._facilities, self._intake)
         self._intake.job_started = self._upkeep.job_started
         self._store.opened = self._read_books
+        self._read_again = faults.Timer(self._reread)
+        self._store.missed = partial(self._read_again.within, READ_AGAIN_SEC)
+        self._ask_again = faults.Timer(self._dispatcher.ask_again)
         self._feed = Feed(self._started_usec)
         self._metrics = Metrics()
         self._intake.observe = self._observe_job
         self._dispatcher.roster.observe = self._observe_run
-        self._reports = Reports(self._journal)
+        self._reports = Reports(journal)
         self._listener = Listener(
             self._handle,
             lambda peer: self._reports.known(peer, self._gatekeeper),
@@ -112,8 +120,11 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._restored = False
-        self._late: asyncio.TimerHandle
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._gathering = Gathering()
+        self._runner_faults = 0
+        self._runner_version: str | None = None
+        self._late = faults.Timer(partial(self._on_runner_lost, "it has not said who it is"))
+        self._probe: asyncio.Task[None] | None = None
 
     def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
         jobs = Jobs(self._facilities, self._intake, self._upkeep.tie_broken)
@@ -136,8 +147,8 @@ class Daemon:
             protocol.TestHook: manager.test_hook,
             protocol.Replay: manager.replay,
             protocol.GetMetrics: manager.get_metrics,
-            protocol.GetInfo: _get_info,
-            protocol.GetInterfaceDescription: _get_description,
+            protocol.GetInfo: introspection.get_info,
+            protocol.GetInterfaceDescription: introspection.get_description,
         }
 
     # From start to stop.
@@ -189,13 +200,22 @@ class Daemon:
         if self._store.created:
             self._journal.send(STORAGE_CREATED, detail=str(self._store.path))
         self._upkeep.tie_broken({job for job, tie in jobs.items() if tie})  # of before
-        self._late = asyncio.get_running_loop().call_later(
-            RUNNER_SEC, self._on_runner_lost, "it has not said who it is"
-        )
+        self._late.within(RUNNER_SEC)
         if isinstance(self._setup.runner, Path):
             self._link.connect(self._setup.runner)
         else:
             self._link.start(self._setup.runner)
+
+    def _reread(self) -> None:
+        """Take over from the books what an error has kept from memory: it goes on from there."""
+
+        def done(outcome: Callable[[], None] | HookdError) -> None:
+            if isinstance(outcome, HookdError):
+                self._read_again.within(AGAIN_SEC)
+            else:
+                outcome()
+
+        self._store.submit(self._read_books, done, lambda _: self._read_again.within(AGAIN_SEC))
 
     async def _try_storage(self) -> None:
         """Have the disk do something; what it says is told to `_on_storage`."""
@@ -210,7 +230,8 @@ class Daemon:
         else:
             self._problems["storage"] = f"storage failed: {fault}"
             self._journal.send(STORAGE_FAILED, detail=fault)
-            self._spawn(self._probe_storage())
+            if self._probe is None or self._probe.done():
+                self._probe = faults.keep("the look at a storage that failed", self._probe_storage)
         self._notifier.changed()
 
     async def _probe_storage(self) -> None:
@@ -237,21 +258,37 @@ class Daemon:
     # The runner.
 
     def _on_messages(self, messages: list[Message]) -> None:
+        """Act on what the runner says, each message for itself."""
         for message in messages:
             if isinstance(message, Welcome):
-                self._on_welcome(message)
+                faults.guarded("a Welcome", partial(self._on_welcome, message), self._unwelcome)
             elif isinstance(message, Reloaded):
-                self._agreement.told(message)
-                if not self._reloading.locked():  # that one looks for itself, at its end
-                    self._check_runner()
+                faults.guarded("a Reloaded", partial(self._on_reloaded, message))
+            elif isinstance(message, RunnerFaults):
+                self._runner_faults = message.count
         self._dispatcher.messages(messages)
         self._notifier.changed()
 
-    def _on_welcome(self, welcome: Welcome) -> None:
+    def _on_reloaded(self, message: Reloaded) -> None:
+        self._agreement.told(message)
+        if not self._reloading.locked():  # that one looks for itself, at its end
+            self._check_runner()
+
+    def _unwelcome(self, error: Exception) -> None:
+        """Ask the runner once more what it has, having met an error in what it said of that."""
+        self._dispatcher.disconnected()
+        self._problems["runner"] = f"no hook starts, the runner's list met {faults.words(error)}"
+        self._ask_again.within(AGAIN_SEC)
+
+    def _on_welcome(self, part: Welcome) -> None:
+        welcome = self._gathering.add(part)
+        if welcome is None:
+            return
         self._late.cancel()
         if not self._runner_seen.done():
             self._runner_seen.set_result(welcome)
         self._agreement.told(welcome)
+        self._runner_version, self._runner_faults = welcome.version, welcome.faults
         self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
         self._problems.pop("runner", None)
         self._dispatcher.welcome(welcome)
@@ -277,6 +314,7 @@ class Daemon:
         if self._dispatcher.starts.instance is not None and not self._dispatcher.starts.stopping:
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
         self._dispatcher.disconnected()
+        self._gathering.clear()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
         self._agreement.lost()
         self._notifier.changed()
@@ -326,6 +364,9 @@ class Daemon:
             problems=self._problems,
             notes=[*self._notes, *self._agreement.notes],
             connections=len(self._listener),
+            faults=self._faults.count,
+            runner_faults=self._runner_faults,
+            runner_version=self._runner_version,
         )
 
     def _status(self) -> str:
@@ -350,24 +391,3 @@ class Daemon:
         self._notifier.changed()
         self._metrics.run(run)
         self._feed.run(job_id, run, time.time_ns() // 1000)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-async def _get_info(_session: Session, _call: Call, _asked: protocol.GetInfo) -> Any:
-    return {
-        "vendor": "hookd",
-        "product": "hookd",
-        "version": __version__,
-        "url": "man:hookd(8)",
-        "interfaces": list(protocol.INTERFACES),
-    }
-
-
-async def _get_description(
-    _session: Session, _call: Call, asked: protocol.GetInterfaceDescription
-) -> Any:
-    return {"description": protocol.description(asked.interface)}

@@ -7,21 +7,24 @@ on disk as handed over, then to the runner; on disk as ended, then settled with 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from hookd import faults
 from hookd.config import Config
+from hookd.errors import InternalError
 from hookd.journal import Journal
-from hookd.link import Belongs, Cancel, Ended, Message, Printed, Settled, Started, Welcome
-from hookd.model import HookRun, Phase, Receipt, Result
+from hookd.link import Belongs, Cancel, Ended, List, Message, Printed, Settled, Started, Welcome
+from hookd.model import HookRun, Phase
 from hookd.records import BOOKS_RESTORED
 from hookd.server.ends import Ends
 from hookd.server.entries import Booked, Finish, Finished, HookState, Now, OpenRun
-from hookd.server.lifecycle import Knowledge, Recovery, Stored
+from hookd.server.lifecycle import Stored
 from hookd.server.live import LiveEvent, LiveRun, Roster
-from hookd.server.meeting import ANOTHER, newest, recovery, settle
+from hookd.server.meeting import newest, settle
 from hookd.server.quarantine import Quarantine
+from hookd.server.results import Results
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Decision, Drop, Schedule, Ticket
 from hookd.server.starts import Starts
@@ -48,13 +51,15 @@ class Dispatcher:
         self._link = link
         self._journal = journal
         self._now = now
-        self._loop = asyncio.get_running_loop()
         self._ends = Ends(config, store, journal, self.quarantine, now, self._on_disk)
         self.starts = Starts(
             config, self.schedule, self.roster, store, link, self._ends, self._carry_out
         )
+        self._ends.given_up = self._give_up
         self.whose = Whose(link, self.roster)
-        self._timer: asyncio.TimerHandle | None = None
+        self._aside: set[int] = set()  # runs of which nothing is done until the next start
+        self._results = Results(self.roster, self.starts, self._ends, link, self._aside)
+        self._timer = faults.Timer(self._tick)
 
     # What comes from the jobs.
 
@@ -69,13 +74,17 @@ class Dispatcher:
         elif not booked.replay:
             self.roster.open_jobs.add(booked.job)
         drops = self.schedule.job_ended(booked.job) if ends else []
-        tickets = [
-            self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
-            for run, key in booked.runs
-        ]
-        if tickets or drops:
-            self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
-        self.starts.handed(booked)
+        try:
+            tickets = [
+                self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
+                for run, key in booked.runs
+            ]
+            if tickets or drops:
+                self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
+            self.starts.handed(booked)
+        except Exception:
+            self._forget_unplanned([run.run_id for run, _ in booked.runs])
+            raise
         return self.roster.event(booked.job, event.phase)
 
     def cancel(self, runs: Iterable[int], reason: str) -> list[int]:
@@ -106,10 +115,20 @@ class Dispatcher:
         """Take over from the books the open jobs, and every run that is not known here."""
         self.roster.open_jobs = open_jobs
         self.quarantine.restore(states)
-        found = [run for run in runs if self.roster.get(run.run.run_id) is None]
+        found = [
+            run
+            for run in runs
+            if run.run.run_id not in self.schedule and run.run.run_id not in self._aside
+        ]
+        tickets: dict[int, Ticket] = {}
+        for run in found:
+            faults.guarded(
+                "a run from the books", partial(self._restored, run, tickets),
+                partial(self._set_aside, run.run.run_id),
+            )  # fmt: skip
+        found = [run for run in found if run.run.run_id in tickets]
         if not found:
             return
-        tickets = {run.run.run_id: self._restored(run) for run in found}
         waiting = [run for run in found if run.stored is Stored.WAITING]
         decisions = self.schedule.add([tickets[r.run.run_id] for r in waiting], time.monotonic())
         # What an earlier instance had decided and not yet written down is decided again.
@@ -121,10 +140,34 @@ class Dispatcher:
         self._journal.send(BOOKS_RESTORED, detail=f"{len(found)} runs of earlier found: {text}")
         self._carry_out(decisions)
         if self.starts.instance is not None and len(waiting) < len(found):
-            self._link.drop()  # a commit that failed and is on disk: the runner says what it has
+            self.ask_again()  # on disk, and not known here: the runner says what it has
 
-    def _restored(self, found: OpenRun) -> Ticket:
+    def ask_again(self) -> None:
+        """Have the runner say once more what it has; nothing starts until it has said so."""
+        self.disconnected()
+        self._link.send(List())
+
+    def _set_aside(self, run_id: int, error: Exception) -> None:
+        """Do nothing more with a run that cannot be dealt with: the next start tries again."""
+        self._aside.add(run_id)
+        live = self.roster.get(run_id)
+        if live is not None:
+            live.event.fail(InternalError(faults.words(error)))
+        self.roster.forget(run_id)
+        self._carry_out(self.schedule.ended(run_id, time.monotonic()))
+
+    def _give_up(self, finish: Finish, error: InternalError) -> None:
+        self._set_aside(finish.run_id, error)
+
+    def _forget_unplanned(self, runs: Iterable[int]) -> None:
+        """Let go of runs that were admitted and not planned: the books are read again for them."""
+        for run_id in runs:
+            if run_id not in self.schedule:
+                self.roster.forget(run_id)
+
+    def _restored(self, found: OpenRun, tickets: dict[int, Ticket]) -> None:
         """Take in one run from the books, and the runner that has it."""
+        self.roster.forget(found.run.run_id)  # half known, where an error has come in between
         ticket = self.roster.admit(
             found.run, found.job, found.job_id, found.overlap_key, found.replay, found.test
         )
@@ -133,7 +176,7 @@ class Dispatcher:
             self.schedule.adopt(ticket)
         elif found.due_usec is not None:
             self._set_due(ticket, found.due_usec)
-        return ticket
+        tickets[ticket.run_id] = ticket
 
     def _set_due(self, ticket: Ticket, due_usec: int) -> None:
         """Set when a run may start; no clock that was set makes it wait beyond max_backoff."""
@@ -150,7 +193,7 @@ class Dispatcher:
         # Books of an older copy would give numbers again that the runner has used since.
         used = newest(welcome)
         self._store.submit(lambda books: books.runs.skip(used), lambda _: None)
-        self._take_results(welcome.ended)
+        self._results.take(welcome.ended)
         met = settle(self.roster, welcome)
         started = {run.run_id: run.started_usec for run in welcome.running}
         for live in met.attached:
@@ -167,17 +210,21 @@ class Dispatcher:
         """Act on what the runner says of runs."""
         ended = []
         for message in messages:
-            if isinstance(message, Started):
-                self.roster.started(message.run_id, message.started_usec)
-            elif isinstance(message, Ended):
+            if isinstance(message, Ended):
                 ended.append(message)
-            elif isinstance(message, Belongs):
-                self.whose.answered(message)
-            elif isinstance(message, Printed):
-                live = self.roster.get(message.run_id)
-                if live is not None:
-                    live.event.printed(message)
-        self._take_results(ended)
+            else:
+                faults.guarded("a message of the runner", partial(self._take, message))
+        self._results.take(ended)
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Started):
+            self.roster.started(message.run_id, message.started_usec)
+        elif isinstance(message, Belongs):
+            self.whose.answered(message)
+        elif isinstance(message, Printed):
+            live = self.roster.get(message.run_id)
+            if live is not None:
+                live.event.printed(message)
 
     def disconnected(self) -> None:
         """Note that the runner cannot be asked; nothing starts until the next Welcome."""
@@ -187,61 +234,58 @@ class Dispatcher:
     # Ending.
 
     def _carry_out(self, decisions: Iterable[Decision]) -> None:
-        finishes = []
+        finishes: list[Finish] = []
         for decision in decisions:
-            live = self.roster[decision.ticket.run_id]
-            if isinstance(decision, Drop):
-                finishes.append(self._ends.unstarted(live, decision.result, decision.reason))
-            elif live.cancelled is None:
-                live.cancelled = decision.reason
-                self._link.send(Cancel(live.run.run_id, decision.reason))
+            faults.guarded(
+                "a decision on a run", partial(self._decided, decision, finishes),
+                partial(self._set_aside, decision.ticket.run_id),
+            )  # fmt: skip
         self._ends.save(finishes)
         self._arm()
         self.starts.kick()
 
-    def _take_results(self, ended: list[Ended]) -> None:
-        settled, finishes, refused = [], [], []
-        for message in ended:
-            live = self.roster.get(message.run_id)
-            todo = recovery(live, self.starts.instance, Knowledge.FINISHED)
-            if live is None or todo is Recovery.NOTHING:
-                settled.append(message.run_id)
-            elif _not_taken(message.receipt):
-                settled.append(message.run_id)
-                refused.append(live)
-            elif live.ending:
-                continue
-            elif todo is Recovery.INTERRUPT:
-                settled.append(message.run_id)
-                finishes.append(self._ends.interrupted(live, ANOTHER))
-            else:
-                finishes.append(self._ends.decide(live, message.receipt))
-        if settled:
-            self._link.send(Settled(settled))
-        if refused:
-            self.starts.ready = False  # it is stopping: what waits is for the next one
-            self.starts.take_back([live for live in refused if live.runner is not None])
-        self._ends.save(finishes)
+    def _decided(self, decision: Decision, finishes: list[Finish]) -> None:
+        live = self.roster[decision.ticket.run_id]
+        if isinstance(decision, Drop):
+            finishes.append(self._ends.unstarted(live, decision.result, decision.reason))
+        elif live.cancelled is None:
+            live.cancelled = decision.reason
+            self._link.send(Cancel(live.run.run_id, decision.reason))
 
     def _on_disk(self, finishes: list[Finish], finished: list[Finished]) -> None:
         settled = []
         for finish, written in zip(finishes, finished, strict=True):
-            live = self.roster[finish.run_id]
+            live = self.roster.get(finish.run_id)
+            if live is None:  # set aside meanwhile
+                continue
             if live.runner is not None:
                 settled.append(finish.run_id)
-            self._ended(live, finish, written)
+            faults.guarded(
+                "the end of a run", partial(self._ended, live, finish, written),
+                partial(self._half_ended, live, finish),
+            )  # fmt: skip
         if settled:
             self._link.send(Settled(settled))
         self._arm()
         self.starts.kick()
 
+    def _half_ended(self, live: LiveRun, finish: Finish, error: Exception) -> None:
+        """Let a run go whose end is on disk; what follows from it is read from there."""
+        try:
+            if finish.refusal is None:
+                live.event.fail(InternalError(faults.words(error)))
+            self.roster.forget(finish.run_id)
+            self._carry_out(self.schedule.ended(finish.run_id, time.monotonic()))
+        finally:
+            self._store.missed()
+
     def _ended(self, live: LiveRun, finish: Finish, finished: Finished) -> None:
         """Make a run's end known in memory, now that it is on disk."""
         event = live.event
-        retry = self._retry(live, finished.retry)
         if finish.refusal is not None and event.refusal is None:
             event.refusal = finish.refusal
             self.roster.open_jobs.discard(event.job)
+        retry = self._retry(live, finished.retry)
         self.roster.ended(live, finish.receipt)
         decisions = self.schedule.ended(live.run.run_id, time.monotonic(), retry)
         if event.refusal is not None:
@@ -277,23 +321,15 @@ class Dispatcher:
         """Start nothing more, and send away all who wait: hookd stops."""
         self.starts.stopping = True
         self.roster.abandon()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def _arm(self) -> None:
         """Keep a timer for the next run whose time comes."""
         due = self.schedule.next_due
-        if self._timer is not None:
+        if due is None or self.starts.stopping:
             self._timer.cancel()
-            self._timer = None
-        if due is not None and not self.starts.stopping:
-            self._timer = self._loop.call_at(due, self._tick)
+        else:
+            self._timer.at(due)
 
     def _tick(self) -> None:
-        self._timer = None
         self._carry_out(self.schedule.tick(time.monotonic()))
-
-
-def _not_taken(receipt: Receipt) -> bool:
-    """Return whether a runner that is stopping has sent a run back, having started nothing."""
-    return receipt.result is Result.INTERRUPTED and receipt.started_usec is None

@@ -10,8 +10,11 @@ import asyncio
 import os
 from collections.abc import Callable
 
+import msgspec
+
+from hookd import faults
 from hookd.config import Config
-from hookd.errors import HookdError
+from hookd.errors import HookdError, InternalError
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
 from hookd.records import JOB_REFUSED, RUN_INTERRUPTED, RUN_NOT_STARTED, Kind
@@ -26,7 +29,10 @@ AGAIN_SEC = 1.0  # between attempts to write while the disk fails
 
 
 class Ends:
-    """Decides and writes. `saved` is told, in the event loop, of what is on disk."""
+    """Decides and writes. `saved` is told, in the event loop, of what is on disk.
+
+    `given_up` is told of an end that cannot be written for an error of hookd's own.
+    """
 
     def __init__(
         self,
@@ -45,7 +51,8 @@ class Ends:
         self._saved = saved
         self._loop = asyncio.get_running_loop()
         self._unsaved: list[Finish] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = faults.Timer(self._again)
+        self.given_up: Callable[[Finish, InternalError], None] = lambda _finish, _error: None
 
     def configure(self, config: Config) -> None:
         """Take a new configuration: ends are judged by it from now on."""
@@ -73,6 +80,21 @@ class Ends:
             self._say(JOB_REFUSED, live, receipt.result, refused)
         return Finish(run_id=live.run.run_id, receipt=receipt, retry_due_usec=due, refusal=refused)
 
+    def undecided(self, live: LiveRun, receipt: Receipt, error: Exception) -> Finish:
+        """Take an end as it is, whose meaning could not be decided for an error of hookd's own."""
+        live.ending = True
+        words = faults.words(error)
+        hook = self._config.hooks.get(live.run.hook)
+        passes = receipt.result is Result.SUCCESS or (
+            hook is not None and hook.on_error == "allow"
+        )
+        refused = None
+        if live.ticket.gate and not passes:
+            refused = f"gate {live.run.hook} could not decide: {words}"
+        reason = f"{receipt.reason}; {words}" if receipt.reason else words
+        receipt = msgspec.structs.replace(receipt, reason=reason)
+        return Finish(run_id=live.run.run_id, receipt=receipt, refusal=refused)
+
     def unstarted(self, live: LiveRun, result: Result, reason: str) -> Finish:
         """Decide what it means that a run ends which nobody has started."""
         receipt = Receipt(result=result, reason=reason, ended_usec=self._now().usec)
@@ -99,18 +121,29 @@ class Ends:
             return books.runs.finish(finishes, now)
 
         def done(outcome: list[Finished] | HookdError) -> None:
-            if isinstance(outcome, HookdError):
-                self._unsaved += finishes
-                if self._timer is None:
-                    self._timer = self._loop.call_later(AGAIN_SEC, self._again)
-                return
-            self._quarantine.saved(states)
-            self._saved(finishes, outcome)
+            if isinstance(outcome, InternalError):
+                self._set_aside(finishes, outcome)
+            elif isinstance(outcome, HookdError):
+                later(outcome)
+            else:
+                self._quarantine.saved(states)
+                self._saved(finishes, outcome)
 
-        self._store.submit(act, done)
+        def later(_: Exception) -> None:
+            self._unsaved += finishes
+            self._timer.within(AGAIN_SEC)
+
+        self._store.submit(act, done, later)
+
+    def _set_aside(self, finishes: list[Finish], error: InternalError) -> None:
+        """Write each of these alone; give up the one that cannot be."""
+        if len(finishes) > 1:
+            for finish in finishes:
+                self.save([finish])
+        elif finishes:
+            self.given_up(finishes[0], error)
 
     def _again(self) -> None:
-        self._timer = None
         unsaved, self._unsaved = self._unsaved, []
         self.save(unsaved)
 

@@ -13,6 +13,7 @@ from collections import deque
 
 import msgspec
 
+from hookd import faults
 from hookd.errors import ShuttingDown
 from hookd.model import Event, HookRun, Outcome, Phase
 
@@ -43,7 +44,7 @@ class Feed:
         self._notices: deque[Notice] = deque(maxlen=KEPT)
         self._next = usec
         self._wakeup: asyncio.Future[None] | None = None
-        self._gathering = False
+        self._gathered = faults.Timer(self._wake)
         self._closed = False
 
     @property
@@ -96,17 +97,16 @@ class Feed:
     def close(self) -> None:
         """Send all subscribers away."""
         self._closed = True
+        self._gathered.cancel()
         self._wake()
 
     def _remember(self, notice: Notice) -> None:
         self._notices.append(notice)
         self._next += 1
-        if self._wakeup is not None and not self._gathering:
-            self._gathering = True
-            asyncio.get_running_loop().call_later(GATHER_SEC, self._wake)
+        if self._wakeup is not None:
+            self._gathered.within(GATHER_SEC)
 
     def _wake(self) -> None:
-        self._gathering = False
         if self._wakeup is not None:
             self._wakeup.set_result(None)
             self._wakeup = None

@@ -7,6 +7,8 @@ import asyncio
 import select
 from collections.abc import Callable
 
+from hookd import faults
+
 
 class Hangups:
     """Descriptors that are watched, each with whom to tell, once.
@@ -39,4 +41,4 @@ class Hangups:
         for fd, _ in self._epoll.poll(0):
             tell = self._watched[fd]
             self.unwatch(fd)
-            tell()
+            faults.guarded("a hang-up", tell)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from hookd.errors import HookdError, JobAlreadyEnded, NoSuchJob
+from hookd import faults
+from hookd.errors import HookdError, InternalError, JobAlreadyEnded, NoSuchJob
 from hookd.model import INT_MAX, Event, Outcome, Phase
 from hookd.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED
 from hookd.server.books import Books
@@ -50,7 +51,10 @@ class Intake:
             else:
                 complete(future, [(booked, self.booked(booked)) for booked in outcome])
 
-        self._facilities.store.submit(act, done)
+        def failed(error: Exception) -> None:
+            complete(future, InternalError(faults.words(error)))
+
+        self._facilities.store.submit(act, done, failed)
         return await future
 
     def booked(self, booked: Booked) -> LiveEvent | None:

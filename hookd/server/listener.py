@@ -12,7 +12,9 @@ import errno
 import resource
 import socket
 from collections.abc import Callable
+from functools import partial
 
+from hookd import faults
 from hookd.server.admission import Peer
 from hookd.server.session import Handler, Knows, Report, Session, Shared
 from hookd.sockets import BACKLOG, credentials
@@ -83,7 +85,7 @@ class Listener:
                 if e.errno == errno.EMFILE:
                     self._shared.room.make(None, "no descriptor is left for another connection")
                 return
-            self._admit(sock)
+            faults.guarded("a connection", partial(self._admit, sock), partial(_refuse, sock))
 
     def _rest(self, listening: socket.socket) -> None:
         """Leave those who wait in the kernel alone until there may be a descriptor again."""
@@ -101,17 +103,23 @@ class Listener:
             return
         session = Session(self._shared, peer)
         self._shared.room.enter(session)
-        task = self._loop.create_task(self._serve(session, sock))
-        self._sessions[session] = task
-        task.add_done_callback(lambda done: self._served(session, done))
+        self._sessions[session] = self._loop.create_task(self._serve(session, sock))
 
     async def _serve(self, session: Session, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        await self._loop.connect_accepted_socket(lambda: session, sock)
-        await session.serve(self._handler, self._knows)
+        """Serve a connection to its end, which an error of hookd's own is too."""
+        try:
+            sock.setblocking(False)
+            await self._loop.connect_accepted_socket(lambda: session, sock)
+            await session.serve(self._handler, self._knows)
+        except Exception as e:  # whatever it is
+            faults.report(e, "a connection")
+            self._shared.report(session.peer, faults.words(e))
+        finally:
+            del self._sessions[session]
+            self._shared.room.leave(session)
+            if not session.begun:
+                sock.close()
 
-    def _served(self, session: Session, task: asyncio.Task[None]) -> None:
-        del self._sessions[session]
-        self._shared.room.leave(session)
-        if not task.cancelled() and task.exception() is not None:
-            self._shared.report(session.peer, f"an error of hookd's own: {task.exception()!r}")
+
+def _refuse(sock: socket.socket, _: Exception) -> None:
+    sock.close()

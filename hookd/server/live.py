@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from hookd.config import Config
-from hookd.errors import ShuttingDown
+from hookd.errors import InternalError, ShuttingDown
 from hookd.link import Printed, Start
 from hookd.model import HookRun, Job, Phase, Receipt, RunState
 from hookd.server.schedule import Ticket, hook_ticket
@@ -25,7 +25,8 @@ class LiveRun(msgspec.Struct, eq=False):
 
     `runner` is the instance that it is handed over to; None before that. `start` is what that one
     is still to be sent. `cancelled`: why it is to end, which the runner may not have heard.
-    `ending`: its result is on the way to the disk. `retry_due`: the moment of the loop's clock
+    `ending`: its result is on the way to the disk. `faults`: errors of hookd's own on its way to
+    the runner. `retry_due`: the moment of the loop's clock
     from which its next attempt may start, where there is to be one.
     """
 
@@ -36,6 +37,7 @@ class LiveRun(msgspec.Struct, eq=False):
     start: Start | None = None
     cancelled: str | None = None
     ending: bool = False
+    faults: int = 0
     retry_due: float | None = None
 
 
@@ -43,6 +45,7 @@ class LiveEvent(msgspec.Struct, eq=False):
     """One event of a job until its last run has ended.
 
     `refusal` is a gate's reason. `abandoned`: hookd stops, and nobody may wait any more.
+    `fault`: an error of hookd's own befell one of the runs, which those who wait are to hear.
     """
 
     job: int
@@ -53,6 +56,7 @@ class LiveEvent(msgspec.Struct, eq=False):
     gates: set[int] = set()
     refusal: str | None = None
     abandoned: bool = False
+    fault: InternalError | None = None
     _followers: set[Follower] = set()
 
     @property
@@ -85,6 +89,12 @@ class LiveEvent(msgspec.Struct, eq=False):
         follower = Follower(self, changes, output)
         self._followers.add(follower)
         return follower
+
+    def fail(self, fault: InternalError) -> None:
+        """Tell all followers, now and later, of an error of hookd's own."""
+        self.fault = fault
+        for follower in self._followers:
+            follower.wake()
 
     def abandon(self) -> None:
         """Tell all followers, now and later, that nothing more will come."""
@@ -123,6 +133,8 @@ class Follower:
     async def change(self) -> HookRun | Printed | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
         while not self._changes:
+            if self._event.fault is not None:
+                raise self._event.fault
             if not self._event.open:
                 return None
             await self._wait()
@@ -144,8 +156,12 @@ class Follower:
         self._over = over
         while not over():
             await self._wait()
+        if self._event.fault is not None:
+            raise self._event.fault
 
     async def _wait(self) -> None:
+        if self._event.fault is not None:
+            raise self._event.fault
         if self._event.abandoned:
             raise ShuttingDown
         self._wakeup = asyncio.get_running_loop().create_future()
@@ -230,6 +246,17 @@ class Roster:
         _fill_in(live.run, receipt)
         event.changed(live.run)
         self.observe(event.job_id, live.run)
+        if not event.open:
+            self._events.pop((event.job, event.phase), None)
+
+    def forget(self, run_id: int) -> None:
+        """Let a run go of which no more is to be told; the books have it."""
+        live = self._runs.pop(run_id, None)
+        if live is None:
+            return
+        event = live.event
+        event.open.discard(run_id)
+        event.gates.discard(run_id)
         if not event.open:
             self._events.pop((event.job, event.phase), None)
 

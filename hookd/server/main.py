@@ -17,7 +17,7 @@ import socket
 import sys
 from pathlib import Path
 
-from hookd import __version__, confdir, memory, trust
+from hookd import __version__, confdir, faults, memory, trust
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
@@ -123,7 +123,10 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event, reload: asyncio.Ev
         await asyncio.wait({stopping, reloading}, return_when=asyncio.FIRST_COMPLETED)
         if reload.is_set():
             reload.clear()
-            await daemon.reload_on_signal()
+            try:
+                await daemon.reload_on_signal()
+            except Exception as e:  # whatever it is, the configuration of before stays
+                faults.report(e, "a reload")
         else:
             reloading.cancel()
 

@@ -65,10 +65,13 @@ class Status(msgspec.Struct, kw_only=True):
     max_queue: int
     open_jobs: int | None
     connections: int
+    faults: int
     hooks: int
     parked_hooks: list[str]
     runner_connected: bool
     runner_instance: str | None
+    runner_version: str | None
+    runner_faults: int
     config_digest: str
 
 
@@ -79,6 +82,9 @@ class Health(msgspec.Struct, kw_only=True):
     problems: dict[str, str]
     notes: list[str]
     connections: int
+    faults: int
+    runner_faults: int
+    runner_version: str | None
 
 
 class Manager:
@@ -119,10 +125,13 @@ class Manager:
             max_queue=daemon.max_queue,
             open_jobs=self._open_jobs(health),
             connections=health.connections,
+            faults=health.faults,
             hooks=len(facilities.config.hooks),
             parked_hooks=sorted(schedule.parked),
             runner_connected=facilities.dispatcher.starts.instance is not None,
             runner_instance=facilities.dispatcher.starts.instance,
+            runner_version=health.runner_version,
+            runner_faults=health.runner_faults,
             config_digest=facilities.config.digest,
         )
         return {"status": status}
@@ -241,6 +250,7 @@ class Manager:
             connections=health.connections,
             healthy=not health.problems,
             parked=len(schedule.parked),
+            faults={"server": health.faults, "runner": health.runner_faults},
         )
         return {"families": self._metrics.families(gauges)}
 

@@ -12,8 +12,37 @@ from hookd.link import Welcome
 from hookd.server.lifecycle import Knowledge, Recovery, Stored, recover
 from hookd.server.live import LiveRun, Roster
 
+MOST_PARTS = 100  # of a Welcome: some hundred thousand runs
 GONE = "the runner ended while it ran"
 ANOTHER = "the runner has another run of this number: the books are older than what it does"
+
+
+class Gathering:
+    """The parts of a Welcome that came in several frames."""
+
+    def __init__(self) -> None:
+        self._parts: list[Welcome] = []
+
+    def add(self, part: Welcome) -> Welcome | None:
+        """Return the whole with its last part, None before. Raises ValueError for too many."""
+        if self._parts and self._parts[0].instance != part.instance:
+            self._parts.clear()
+        self._parts.append(part)
+        if len(self._parts) > MOST_PARTS:
+            self._parts.clear()
+            raise ValueError(f"a Welcome of more than {MOST_PARTS} parts")
+        if part.more:
+            return None
+        parts, self._parts = self._parts, []
+        return msgspec.structs.replace(
+            part,
+            running=[run for one in parts for run in one.running],
+            ended=[end for one in parts for end in one.ended],
+        )
+
+    def clear(self) -> None:
+        """Forget what has come of one that will not be whole."""
+        self._parts.clear()
 
 
 class Settlement(msgspec.Struct):

@@ -38,6 +38,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
     healthy: bool
     parked: int
+    faults: dict[str, int]
 
 
 class Metrics:
@@ -85,6 +86,10 @@ class Metrics:
             _family(
                 "hookd_jobs_ended", MetricType.COUNTER, "Jobs ended.",
                 [({"outcome": outcome}, n) for outcome, n in sorted(self._ended.items())],
+            ),
+            _family(
+                "hookd_faults", MetricType.COUNTER, "Errors of hookd's own since its start.",
+                [({"process": process}, n) for process, n in gauges.faults.items()],
             ),
             _family(
                 "hookd_runs", MetricType.COUNTER, "Runs of hooks ended.",

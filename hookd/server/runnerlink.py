@@ -12,11 +12,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
-from hookd.link import CHUNK, FrameReader, Message, encode
+from hookd import faults
+from hookd.link import CHUNK, FrameReader, Message, encode_all
 
+SLICE = 256  # messages handled in one turn of the loop: some milliseconds
+MOST_INBOX = 4 * SLICE  # messages that may wait, before no more are read
 LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
 RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
 CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
@@ -25,7 +30,7 @@ SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
 """What the service manager says to us is not for a child to answer: see sd_notify(3)."""
 
 
-class RunnerLink(asyncio.BufferedProtocol):
+class RunnerLink(faults.Connection):
     """One connection to the runner at a time, for as long as hookd lives."""
 
     def __init__(
@@ -38,17 +43,20 @@ class RunnerLink(asyncio.BufferedProtocol):
         self._chunk = memoryview(bytearray(CHUNK))
         self._transport: asyncio.Transport | None = None
         self._outbox: list[Message] = []
+        self._flush_soon = faults.Timer(self._flush)
+        self._inbox: deque[Message] = deque()
+        self._hand_on_soon = faults.Timer(self._hand_on)
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def connect(self, path: Path) -> None:
         """Keep a connection to the runner that listens at this path."""
-        self._task = self._loop.create_task(self._keep(lambda: self._connect(path)))
+        self._task = faults.keep("the link", lambda: self._keep(lambda: self._connect(path)))
 
     def start(self, command: list[str]) -> None:
         """Keep a runner of our own, started with `command` and `--link-fd N`."""
-        self._task = self._loop.create_task(self._keep(lambda: self._start(command)))
+        self._task = faults.keep("the link", lambda: self._keep(lambda: self._start(command)))
 
     @property
     def connected(self) -> bool:
@@ -62,8 +70,7 @@ class RunnerLink(asyncio.BufferedProtocol):
         """
         if self._transport is None:
             return
-        if not self._outbox:
-            self._loop.call_soon(self._flush)
+        self._flush_soon.soon()
         self._outbox.append(message)
 
     def drop(self) -> None:
@@ -90,6 +97,11 @@ class RunnerLink(asyncio.BufferedProtocol):
     async def _keep(self, attempt: Callable[[], Awaitable[None]]) -> None:
         failures = 0
         while True:
+            if self._transport is not None:  # what an error has left behind
+                self._transport.abort()
+                await self._lost.wait()
+            if self._child is not None:
+                await self._reap(self._child)
             self._lost.clear()
             try:
                 await attempt()
@@ -101,8 +113,6 @@ class RunnerLink(asyncio.BufferedProtocol):
                 await self._lost.wait()
                 lasted = self._loop.time() - began
                 failures = failures + 1 if lasted < LASTING_SEC else 0
-                if self._child is not None:
-                    await self._reap(self._child)
             await asyncio.sleep(RETRY_SEC[min(failures, len(RETRY_SEC) - 1)])
 
     async def _connect(self, path: Path) -> None:
@@ -133,16 +143,17 @@ class RunnerLink(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         messages, self._outbox = self._outbox, []
         if self._transport is not None and messages:
-            self._transport.write(encode(messages))
+            for frame in encode_all(messages, lambda _, e: faults.report(e, "a message")):
+                self._transport.write(frame)
 
     # The transport's events.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def made(self, transport: asyncio.Transport) -> None:
         """Begin anew: nothing of an earlier connection is left in the buffers."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._reader = FrameReader()
         self._outbox = []
+        self._inbox.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where bytes may be put until `buffer_updated`, which follows at once."""
@@ -158,13 +169,36 @@ class RunnerLink(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         if messages:
-            self._on_messages(messages)
+            self._inbox += messages
+            if len(self._inbox) > MOST_INBOX:
+                self._transport.pause_reading()
+            if self._hand_on_soon.when is None:
+                self._hand_on()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _hand_on(self) -> None:
+        """Hand on what has arrived, a slice in each turn of the loop: others have theirs too."""
+        size = min(len(self._inbox), SLICE)
+        if size < len(self._inbox):
+            self._hand_on_soon.soon()
+        messages = [self._inbox.popleft() for _ in range(size)]
+        if not faults.guarded("messages of the runner", partial(self._on_messages, messages)):
+            for message in messages:  # those that it was not about must not suffer for it
+                faults.guarded("a message of the runner", partial(self._on_messages, [message]))
+        if self._transport is not None and len(self._inbox) <= MOST_INBOX:
+            self._transport.resume_reading()
+
+    def lost(self) -> None:
         """Say so, and connect again."""
-        self._transport = None
-        self._lost.set()
+        if self._inbox:  # the rest is in the next Welcome
+            self._hand_on()
+        self.lost_all_the_same()
         self._on_lost("the connection ended")
+
+    def lost_all_the_same(self) -> None:
+        """Connect again."""
+        self._transport = None
+        self._inbox.clear()
+        self._lost.set()
 
 
 def runner_command() -> list[str]:

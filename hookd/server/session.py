@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from hookd.errors import HookdError, PermissionDenied, ProtocolError
+from hookd import faults
+from hookd.errors import HookdError, InternalError, PermissionDenied, ProtocolError
 from hookd.server.admission import TELLS, Peer
 from hookd.server.hangups import Hangups
 from hookd.server.protocol import Call, CallReader, decode_call, encode_error, encode_reply
@@ -51,7 +52,7 @@ class Shared:
         self.buffer = bytearray(READ_AT_ONCE)
 
 
-class Session(asyncio.BufferedProtocol):
+class Session(faults.Connection):
     """One connection, as handlers know it: who is there, and a way to answer more than once."""
 
     def __init__(self, shared: Shared, peer: Peer) -> None:
@@ -65,7 +66,7 @@ class Session(asyncio.BufferedProtocol):
         self._writable.set()
         self._stalled: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
-        self.made = False  # whether it has its transport
+        self.begun = False  # whether it has its transport
         self._eof = False
         self._last = False
         self._served = False
@@ -113,11 +114,10 @@ class Session(asyncio.BufferedProtocol):
 
     # The transport's events.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def made(self, transport: asyncio.Transport) -> None:
         """Begin to serve."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.made = True
+        self.begun = True
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -153,17 +153,21 @@ class Session(asyncio.BufferedProtocol):
             self._stalled.cancel()
         self._writable.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self) -> None:
         """Let go of everything that belongs to the connection."""
-        self._eof = True
         if self._stalled is not None:
             self._stalled.cancel()
+        self._shared.hangups.unwatch(_fileno(self._transport))
+        self.lost_all_the_same()
+
+    def lost_all_the_same(self) -> None:
+        """Have the task come to its end, and what was tied to the connection be lost."""
+        self._eof = True
         self._writable.set()
         if not self.closed.done():
             self.closed.set_result(None)
         self._lose_patience()
         self._wake()
-        self._shared.hangups.unwatch(self._fileno())
         self._shared.on_lost(self)
 
     # The calls, one after the other.
@@ -219,24 +223,27 @@ class Session(asyncio.BufferedProtocol):
             self._shared.large.release()
 
     async def _answer(self, message: bytes, handler: Handler) -> None:
+        call: Call | None = None
         try:
             if len(message) > LARGE:
                 self._large = await self.patiently(self._shared.large.acquire())
             call = decode_call(message)
             if call.method in TELLS and self.closed.done():
                 return  # nobody is there to be told
-            try:
-                answer = encode_reply(await handler(self, call))
-            except ProtocolError:
-                raise
-            except HookdError as e:
-                answer = encode_error(e)
-            if not call.oneway:
-                self._send(answer)
+            answer = encode_reply(await handler(self, call))
         except HungUp:
             return
+        except ProtocolError:
+            raise
+        except HookdError as e:
+            answer = encode_error(e)
+        except Exception as e:  # whatever it is, it is this call's alone
+            faults.report(e, "a call" if call is None else call.method)
+            answer = encode_error(InternalError(faults.words(e)))
         finally:
             self._let_others()
+        if call is None or not call.oneway:
+            self._send(answer)
 
     async def _next(self) -> bytes | None:
         """Return the next message, None when no more come; half a message must end in time."""
@@ -257,12 +264,12 @@ class Session(asyncio.BufferedProtocol):
 
     def _resume_reading(self) -> None:
         if not self._transport.is_reading() and not self._transport.is_closing():
-            self._shared.hangups.unwatch(self._fileno())
+            self._shared.hangups.unwatch(_fileno(self._transport))
             self._transport.resume_reading()
 
     def _watch_hangup(self) -> None:
         if not self._transport.is_closing():
-            self._shared.hangups.watch(self._fileno(), self._transport.abort)
+            self._shared.hangups.watch(_fileno(self._transport), self._transport.abort)
 
     def _send(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -287,9 +294,10 @@ class Session(asyncio.BufferedProtocol):
     @property
     def held(self) -> int:
         """Bytes that it makes us keep."""
-        if not self.made:
+        if not self.begun:
             return 0
         return self._reader.held + self._at_work + self._transport.get_write_buffer_size()
 
-    def _fileno(self) -> int:
-        return int(self._transport.get_extra_info("socket").fileno())
+
+def _fileno(transport: asyncio.Transport) -> int:
+    return int(transport.get_extra_info("socket").fileno())

@@ -7,13 +7,15 @@ waiting; what cannot start after all is written back.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from hookd import faults
 from hookd.config import Config
-from hookd.errors import HookdError
+from hookd.errors import HookdError, InternalError
 from hookd.link import Start
 from hookd.model import Result
+from hookd.server.books import Books
 from hookd.server.ends import Ends
 from hookd.server.entries import Booked, Slots
 from hookd.server.live import LiveRun, Roster
@@ -22,6 +24,7 @@ from hookd.server.schedule import Drop, Schedule
 from hookd.server.store import Store
 
 AGAIN_SEC = 1.0  # between attempts to hand runs over while the disk fails
+MAX_FAULTS = 3  # errors of hookd's own on a run's way to the runner, until it is not started
 
 
 class Starts:
@@ -51,8 +54,8 @@ class Starts:
         self._link = link
         self._ends = ends
         self._dropped = dropped
-        self._loop = asyncio.get_running_loop()
-        self._kicked = False
+        self._begin_soon = faults.Timer(self._begin)
+        self._again = faults.Timer(self.kick)
 
     def configure(self, config: Config) -> None:
         """Take a new configuration."""
@@ -67,9 +70,7 @@ class Starts:
 
     def kick(self) -> None:
         """See soon what can start: once, however often this is called until then."""
-        if not self._kicked:
-            self._kicked = True
-            self._loop.call_soon(self._begin)
+        self._begin_soon.soon()
 
     def handed(self, booked: Booked) -> None:
         """Start the runs of an event that stand in the books as handed over, where that can be."""
@@ -79,7 +80,7 @@ class Starts:
             live.runner, live.start = booked.runner, start
             runs.append(live)
         if runs:
-            self._begin()
+            faults.guarded("starts", self._begin, lambda _: self.kick())
             late = [live for live in runs if live.start is not None and not live.ending]
             for live in late:
                 live.runner = live.start = None
@@ -93,40 +94,62 @@ class Starts:
             self.kick()
 
     def _begin(self) -> None:
-        self._kicked = False
         slots = self.slots
         if slots is None:
             return
         tickets, drops = self._schedule.begin()
         if drops:
-            self._dropped(drops)
+            faults.guarded("runs that do not start", partial(self._dropped, drops))
         if tickets:
             runs = [self._roster[ticket.run_id] for ticket in tickets]
-            self._send(slots.runner, [live for live in runs if live.start is not None])
+            for live in runs:
+                if live.start is not None:
+                    send = partial(self._send, slots.runner, live)
+                    faults.guarded("a start", send, partial(self._stumbled, [live]))
             self._hand_over(slots.runner, [live for live in runs if live.runner is None])
 
-    def _send(self, instance: str, runs: list[LiveRun]) -> None:
-        """Send runs that are on disk as handed over, to the runner that they were handed to."""
-        for live in runs:
-            start, live.start = live.start, None
-            if start is not None and live.runner == instance:
-                self._link.send(start)
-        self.take_back([live for live in runs if live.runner != instance])
+    def _send(self, instance: str, live: LiveRun) -> None:
+        """Send a run that is on disk as handed over, to the runner that it was handed to."""
+        start, live.start = live.start, None
+        if start is None or live.runner != instance:
+            self.take_back([live])
+        else:
+            self._link.send(start)
 
     def _hand_over(self, instance: str, runs: list[LiveRun]) -> None:
-        if runs:
-            run_ids = [live.run.run_id for live in runs]
-            self._store.submit(
-                lambda books: books.runs.hand_over(run_ids, instance),
-                lambda outcome: self._handed_over(runs, instance, outcome),
-            )
+        alone = [[live] for live in runs if live.faults]
+        for group in (*alone, [live for live in runs if not live.faults]):
+            if group:
+                self._store.submit(
+                    partial(_hand_over, [live.run.run_id for live in group], instance),
+                    partial(self._handed_over, group, instance),
+                    partial(self._stumbled, group),
+                )
+
+    def _stumbled(self, runs: list[LiveRun], error: Exception) -> None:
+        """Have runs wait again whose way to the runner met an error of hookd's own.
+
+        Each goes alone then, so that it cannot hold up others; it is ended where that is no help.
+        """
+        for live in runs:
+            live.faults += 1
+        hopeless = runs if len(runs) == 1 and runs[0].faults > MAX_FAULTS else []
+        self._ends.save(
+            [
+                self._ends.unstarted(live, Result.SPAWN_FAILED, faults.words(error))
+                for live in hopeless
+            ]
+        )
+        self.take_back([live for live in runs if not live.ending])
 
     def _handed_over(
         self, runs: list[LiveRun], instance: str, outcome: list[Start] | HookdError
     ) -> None:
-        if isinstance(outcome, HookdError):
+        if isinstance(outcome, InternalError):
+            self._stumbled(runs, outcome)
+        elif isinstance(outcome, HookdError):
             self._put_back(runs)
-            self._loop.call_later(AGAIN_SEC, self.kick)
+            self._again.within(AGAIN_SEC)
         elif self.instance != instance or not self.ready:
             self.take_back(runs)
         else:
@@ -160,3 +183,7 @@ class Starts:
                 if live.cancelled is not None and not live.ending
             ]
         )
+
+
+def _hand_over(run_ids: list[int], instance: str, books: Books) -> list[Start]:
+    return books.runs.hand_over(run_ids, instance)

@@ -15,47 +15,61 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import os
 import queue
 import sqlite3
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hookd.errors import HookdError, StorageFailure
+import msgspec
+
+from hookd import faults
+from hookd.errors import HookdError, InternalError, StorageFailure
 from hookd.server.books import Books
+from hookd.server.database import (
+    CREATED,
+    CREATED_TEXT,
+    DATABASE,
+    check_directory,
+    check_file,
+    connect,
+    identity,
+    lock,
+    make_durable,
+    reason,
+)
 from hookd.server.schema import WrongDatabase, examine, migrate
 
 T = TypeVar("T")
 
-DATABASE = "hookd.db"
-CREATED = "hookd.db.created"
 MAX_BATCH = 512  # operations that share a commit: bounds the wait of the first of them
 STAND_BACK_SEC = 0.01  # given to the statements of a batch before the loop goes on beside them
 
-_CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
-no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
-anew on purpose, remove this file too.
-"""
-
-
 _SHARED_FAULTS = (sqlite3.OperationalError, OSError, WrongDatabase)
 """What would fail every operation of a batch: the disk, the directory, the wrong file."""
+
+_DISK_FAULTS = (sqlite3.Error, OSError, WrongDatabase, ValueError, msgspec.MsgspecError)
+"""What is no error of hookd's own; the last two are what a damaged value gives."""
 
 
 class _Operation(Generic[T]):
     """One thing to do in a transaction, and whom to tell."""
 
-    __slots__ = ("act", "done", "outcome")
+    __slots__ = ("act", "done", "failed", "outcome")
 
-    def __init__(self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]) -> None:
+    def __init__(
+        self,
+        act: Callable[[Books], T],
+        done: Callable[[T | HookdError], None],
+        failed: Callable[[Exception], None] | None,
+    ) -> None:
         self.act = act
         self.done = done
+        self.failed = failed
         self.outcome: Any = None  # T or HookdError, once it is known
 
 
@@ -77,7 +91,8 @@ class Store:
     `on_health` is called in the event loop with None when the database works again and with the
     reason when it begins to fail. `opened` is called in the writer's thread whenever the database
     has been opened, before anything else is done with it, to read what its owner must know; what
-    it returns is called in the event loop before any outcome is delivered.
+    it returns is called in the event loop before any outcome is delivered. `missed` is called in
+    the event loop when what is on disk could not be told to all: memory may know less.
     """
 
     def __init__(
@@ -92,14 +107,18 @@ class Store:
         self.per_boot_ids = per_boot_ids
         self._on_health = on_health
         self.opened: Callable[[Books], Callable[[], None]] = lambda _: lambda: None
+        self.missed: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
-        self._lock = _lock(directory)
+        self._lock = lock(directory)
         self._books: Books | None = None
         self.created = False
         self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
         self._waiting: deque[_Operation[Any]] = deque()
         self._committing = False
+        self._begin_soon = faults.Timer(self._begin)
+        self._told: deque[tuple[str, Callable[[], None]]] = deque()  # by the threads, to the loop
+        self._tell_soon = faults.Timer(self._tell)
         self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
         self._threads = [
@@ -109,13 +128,19 @@ class Store:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, act: Callable[[Books], T], done: Callable[[T | HookdError], None]) -> None:
+    def submit(
+        self,
+        act: Callable[[Books], T],
+        done: Callable[[T | HookdError], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
         """Have `act` done in the next transaction; `done` hears of it once it is on disk.
 
         `done` is called in the event loop with what `act` returned, with the HookdError it
-        raised, or with StorageFailure; never not at all.
+        raised, or with StorageFailure; never not at all. Should it raise itself, `failed` ends
+        what it was for.
         """
-        self._waiting.append(_Operation(act, done))
+        self._waiting.append(_Operation(act, done, failed))
         self._arm()
 
     async def write(self, act: Callable[[Books], T]) -> T:
@@ -124,7 +149,11 @@ class Store:
         Raises what `act` raised, or StorageFailure. Being cancelled does not undo the write.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self.submit(act, lambda outcome: complete(future, outcome))
+        self.submit(
+            act,
+            lambda outcome: complete(future, outcome),
+            lambda error: complete(future, InternalError(faults.words(error))),
+        )
         return await future
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -150,11 +179,13 @@ class Store:
     def _arm(self) -> None:
         """Have a batch begin after this turn of the loop, with all that still comes in it."""
         if self._waiting and not self._committing:
-            self._committing = True
-            self._loop.call_soon(self._begin)
+            self._begin_soon.soon()
 
     def _begin(self) -> None:
         """Give the writer its next batch, and stand back while the statements run."""
+        if self._committing or not self._waiting:
+            return
+        self._committing = True
         size = min(len(self._waiting), MAX_BATCH)
         batch = _Batch([self._waiting.popleft() for _ in range(size)])
         self._batches.put(batch)
@@ -164,15 +195,41 @@ class Store:
         """Tell all outcomes of a batch; what that leads to is in the next one."""
         self._committing = False
         for operation in batch.operations:
-            operation.done(operation.outcome)
+            faults.guarded(
+                "an outcome on disk", partial(operation.done, operation.outcome),
+                partial(self._undelivered, operation),
+            )  # fmt: skip
         self._arm()
+
+    def _undelivered(self, operation: _Operation[Any], error: Exception) -> None:
+        """End what an outcome was for that could not be told; what is on disk goes on."""
+        try:
+            if operation.failed is not None:
+                operation.failed(error)
+        finally:
+            self.missed()
+
+    def _from_thread(self, what: str, tell: Callable[[], None]) -> None:
+        """Have the event loop told something, in order; called in the threads."""
+        self._told.append((what, tell))
+        self._loop.call_soon_threadsafe(self._tell_soon.soon)
+
+    def _tell(self) -> None:
+        while self._told:
+            what, tell = self._told.popleft()
+            faults.guarded(what, tell)
 
     # The writer's thread.
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._commit(batch.operations, batch.begun.release)
-            self._loop.call_soon_threadsafe(self._deliver, batch)
+            try:
+                self._commit(batch.operations, batch.begun.release)
+            except Exception as e:  # whatever it is: the thread and those who wait outlive it
+                self._from_thread("the writer", partial(faults.report, e, "a commit"))
+                for operation in batch.operations:
+                    operation.outcome = InternalError(faults.words(e))
+            self._from_thread("a batch", partial(self._deliver, batch))
         self._close()
 
     def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
@@ -194,10 +251,14 @@ class Store:
                 for operation in operations:
                     self._commit([operation], lambda: None)
                 return
-            fault = StorageFailure(_reason(e, self.path))
+            if isinstance(e, _DISK_FAULTS):
+                fault: HookdError = StorageFailure(reason(e, self.path))
+                self._health(str(fault))
+            else:
+                fault = InternalError(faults.words(e))
+                self._from_thread("a transaction", partial(faults.report, e, "a transaction"))
             for operation in operations:
                 operation.outcome = fault
-            self._health(fault.message)
         else:
             self._health(None)
 
@@ -216,71 +277,35 @@ class Store:
     def _health(self, fault: str | None) -> None:
         if fault != self._fault:
             self._fault = fault
-            self._loop.call_soon_threadsafe(self._on_health, fault)
+            self._from_thread("storage's health", partial(self._on_health, fault))
 
     def _open(self) -> Books:
         """Return the books, opened anew after a fault; the file must be the one it was."""
         if self._books is not None:
-            if _identity(self.path) != self._identity:
+            if identity(self.path) != self._identity:
                 raise WrongDatabase(
                     "the database was removed or replaced while hookd was using it"
                 )
             return self._books
-        self._check_directory()
-        self._check_file()
+        check_directory(self.path)
+        check_file(self.path, self._identity)
         marker = self.path.parent / CREATED
-        connection = _connect(self.path)
+        connection = connect(self.path)
         try:
             examine(connection, may_be_empty=not marker.exists())
-            _make_durable(connection)
+            make_durable(connection)
             self.created |= migrate(connection)
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
             if not marker.exists():
-                marker.write_text(_CREATED_TEXT)
-            self._loop.call_soon_threadsafe(self.opened(books))
+                marker.write_text(CREATED_TEXT)
+            self._from_thread("the books are open", self.opened(books))
         except BaseException:
             connection.close()
             raise
-        self._identity = _identity(self.path)
+        self._identity = identity(self.path)
         self._books = books
         return books
-
-    def _check_directory(self) -> None:
-        if os.statvfs(self.path.parent).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.path.parent))
-        status = self.path.parent.stat()
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (
-            stat.S_IWGRP | stat.S_IWOTH
-        ):
-            raise WrongDatabase(
-                f"the state directory {self.path.parent} belongs to uid {status.st_uid} with mode "
-                f"{stat.S_IMODE(status.st_mode):04o}: it must be hookd's own and writable by "
-                "nobody else"
-            )
-
-    def _check_file(self) -> None:
-        """Raise WrongDatabase where the database must exist and does not, or is not the one."""
-        try:
-            status = self.path.lstat()
-        except FileNotFoundError:
-            if self._identity is not None or (self.path.parent / CREATED).exists():
-                raise WrongDatabase(
-                    f"the database {self.path} is gone: restore it, or remove {CREATED} beside it "
-                    "to begin anew"
-                ) from None
-            return
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
-            raise WrongDatabase(f"the database {self.path} is not a file of hookd's own")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise WrongDatabase(
-                f"the database {self.path} has mode {stat.S_IMODE(status.st_mode):04o}: others "
-                "could have written to it"
-            )
-        if self._identity not in (None, (status.st_dev, status.st_ino)):
-            raise WrongDatabase(
-                "the database was replaced while hookd was using it: restart hookd to use this one"
-            )
 
     def _close(self) -> None:
         if self._books is not None:
@@ -300,16 +325,19 @@ class Store:
             outcome: Any
             try:
                 if connection is None:
-                    connection = _connect(self.path, read_only=True)
+                    connection = connect(self.path, read_only=True)
                 outcome = read.query(connection)
             except HookdError as e:
                 outcome = e
-            except Exception as e:  # such as a value that a damaged file gives
-                outcome = StorageFailure(_reason(e, self.path))
+            except Exception as e:  # whatever it is
+                outcome = StorageFailure(reason(e, self.path))
+                if not isinstance(e, _DISK_FAULTS):
+                    outcome = InternalError(faults.words(e))
+                    self._from_thread("a query", partial(faults.report, e, "a query"))
                 if connection is not None:
                     connection.close()
                 connection = None
-            self._loop.call_soon_threadsafe(complete, read.future, outcome)
+            self._from_thread("what was read", partial(complete, read.future, outcome))
         if connection is not None:
             connection.close()
 
@@ -334,56 +362,3 @@ def complete(future: asyncio.Future[T], outcome: T | HookdError) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
-
-
-def _lock(directory: Path) -> int:
-    """Return a descriptor that holds the directory for this process alone.
-
-    Raises StorageFailure where another hookd has it.
-    """
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as e:
-        raise StorageFailure(f"{directory}: {e.strerror}") from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise StorageFailure(f"{directory} is in use by another hookd") from None
-    return fd
-
-
-def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database, or make an empty file; change nothing in it."""
-    return sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
-        uri=True,
-        isolation_level=None,
-        timeout=5.0,
-        cached_statements=256,
-    )
-
-
-def _make_durable(connection: sqlite3.Connection) -> None:
-    """Have a commit be on disk when it returns.
-
-    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
-    """
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _reason(fault: Exception, path: Path) -> str:
-    if isinstance(fault, WrongDatabase):
-        return str(fault)
-    if isinstance(fault, OSError):
-        return f"{fault.filename or path}: {fault.strerror}"
-    return f"{path}: {fault}" if isinstance(fault, sqlite3.Error) else f"{path}: {fault!r}"

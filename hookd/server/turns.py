@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
+from hookd import faults
+
 AT_ONCE = 16  # calls in one round of the event loop: about a millisecond
 
 
@@ -19,14 +21,12 @@ class Turns:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._left = AT_ONCE
-        self._counting = False
+        self._next = faults.Timer(self._next_round)
         self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, uid: int) -> None:
         """Return when it is this call's turn: mostly at once."""
-        if not self._counting:
-            self._counting = True
-            self._loop.call_soon(self._next_round)
+        self._next.soon()
         if self._left > 0 and not self._waiting:
             self._left -= 1
             return
@@ -36,9 +36,8 @@ class Turns:
 
     def _next_round(self) -> None:
         self._left = AT_ONCE
-        self._counting = bool(self._waiting)
-        if self._counting:
-            self._loop.call_soon(self._next_round)
+        if self._waiting:
+            self._next.soon()
         while self._left > 0 and self._waiting:
             uid, queue = self._waiting.popitem(last=False)
             turn = queue.popleft()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from hookd import faults
 from hookd.errors import HookdError
 from hookd.server.books import Books
 from hookd.server.entries import Booked, Now
@@ -25,44 +26,39 @@ class Upkeep:
     def __init__(self, facilities: Facilities, intake: Intake) -> None:
         self._facilities = facilities
         self._intake = intake
-        self._loop = asyncio.get_running_loop()
-        self._lost_timer: asyncio.TimerHandle | None = None
+        self._lost_timer = faults.Timer(self._look)
+        self._tie_timer = faults.Timer(self._lose_tied)
+        self._tied: set[int] = set()  # jobs whose connection is gone, and which are still open
         self._pruner: asyncio.Task[None] | None = None
         self._began = facilities.now()
 
     def start(self) -> None:
         """Begin: jobs whose time is over are lost at once, and history is pruned."""
         self.job_started()
-        self._pruner = self._loop.create_task(self._prune())
+        self._pruner = faults.keep("pruning", self._prune)
 
     def configure(self) -> None:
         """Take new times from the configuration."""
-        if self._lost_timer is not None:
-            self._lost_timer.cancel()
-            self._lost_timer = None
+        self._lost_timer.cancel()
         self.job_started()
         if self._pruner is not None:
             self._pruner.cancel()
-            self._pruner = self._loop.create_task(self._prune())
+            self._pruner = faults.keep("pruning", self._prune)
 
     async def close(self) -> None:
         """Stop all timers."""
-        if self._lost_timer is not None:
-            self._lost_timer.cancel()
+        self._lost_timer.cancel()
+        self._tie_timer.cancel()
         if self._pruner is not None:
             self._pruner.cancel()
             await asyncio.gather(self._pruner, return_exceptions=True)
 
     def job_started(self) -> None:
         """See to it that the open jobs are looked at when the first of them is due."""
-        if self._lost_timer is None and self._facilities.config.daemon.lost_after is not None:
-            self._look_again(0.0)
-
-    def _look_again(self, seconds: float) -> None:
-        self._lost_timer = self._loop.call_later(seconds, self._look)
+        if self._facilities.config.daemon.lost_after is not None:
+            self._lost_timer.within(0.0)
 
     def _look(self) -> None:
-        self._lost_timer = None
         after = self._facilities.config.daemon.lost_after
         if after is None:
             return
@@ -74,33 +70,43 @@ class Upkeep:
             keys, left = books.overdue(age, terms.now, LOSE_STEP)
             return lose(books, keys, why, terms), left
 
-        self._facilities.store.submit(act, self._looked)
+        self._facilities.store.submit(
+            act, self._looked, lambda _: self._lost_timer.within(AGAIN_SEC)
+        )
 
     def _looked(self, outcome: tuple[list[Booked], int | None] | HookdError) -> None:
         if isinstance(outcome, HookdError):
-            self._look_again(AGAIN_SEC)
+            self._lost_timer.within(AGAIN_SEC)
             return
         lost, left = outcome
+        if left is not None:
+            self._lost_timer.within(min(left / 1e6, LOOK_EVERY_SEC))
         for booked in lost:
             self._intake.booked(booked)
-        if left is not None and self._lost_timer is None:
-            self._look_again(min(left / 1e6, LOOK_EVERY_SEC))
 
     def tie_broken(self, jobs: set[int]) -> None:
         """End, as lost, the jobs that hung on a connection that is gone."""
-        if not jobs:
-            return
-        terms, keys = self._intake.terms(), sorted(jobs)
+        if jobs:
+            self._tied |= jobs
+            self._lose_tied()
+
+    def _lose_tied(self) -> None:
+        terms, keys = self._intake.terms(), sorted(self._tied)
 
         def done(outcome: list[Booked] | HookdError) -> None:
             if isinstance(outcome, HookdError):
-                self._loop.call_later(AGAIN_SEC, self.tie_broken, jobs)
+                self._tie_timer.within(AGAIN_SEC)
                 return
+            self._tied.difference_update(keys)
             for booked in outcome:
                 self._intake.booked(booked)
 
         why = "the connection it was tied to ended"
-        self._facilities.store.submit(lambda books: lose(books, keys, why, terms), done)
+        self._facilities.store.submit(
+            lambda books: lose(books, keys, why, terms),
+            done,
+            lambda _: self._tie_timer.within(AGAIN_SEC),
+        )
 
     async def _prune(self) -> None:
         while True:

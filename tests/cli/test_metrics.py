@@ -48,6 +48,10 @@ hookd_jobs_started_total 1.0
 # TYPE hookd_jobs_ended counter
 hookd_jobs_ended_total{outcome="error"} 1.0
 hookd_jobs_ended_total{outcome="success"} 1.0
+# HELP hookd_faults Errors of hookd's own since its start.
+# TYPE hookd_faults counter
+hookd_faults_total{process="runner"} 0.0
+hookd_faults_total{process="server"} 1.0
 # HELP hookd_runs Runs of hooks ended.
 # TYPE hookd_runs counter
 hookd_runs_total{hook="a",phase="start",result="failed"} 1.0
@@ -124,7 +128,15 @@ def peer(scratch: Path) -> Iterator[Peer]:
     counted.run(started(Result.SUCCESS, 1_500, 1_200, 7))
     counted.run(started(Result.FAILED, 4_000_000_000, 250_000, 0))
     counted.run(run("b.c", Phase.END, Result.SPAWN_FAILED))
-    gauges = Gauges(running=1, waiting=2, open_jobs=-1, connections=3, healthy=True, parked=0)
+    gauges = Gauges(
+        running=1,
+        waiting=2,
+        open_jobs=-1,
+        connections=3,
+        healthy=True,
+        parked=0,
+        faults={"runner": 0, "server": 1},
+    )
     reply = {"parameters": {"families": counted.families(gauges)}}
     peer = Peer(scratch / "peer.sock", [msgspec.json.encode(reply) + b"\0"])
     yield peer

@@ -34,6 +34,7 @@ EVERY_ERROR: list[errors.HookdError] = [
     errors.ShuttingDown(),
     errors.WouldDeadlock(17, 33),
     errors.StorageFailure("disk full"),
+    errors.InternalError("oh"),
     errors.ConfigError(["a: b", "c: d"]),
     errors.NoSuchHook("notify"),
     errors.NoSuchRun(33),

@@ -34,7 +34,7 @@ SERVER_STEPS = {
     "handed-at-once": ("hookd.server.starts:Starts.handed", "before"),
     "handed-over": ("hookd.server.starts:Starts._handed_over", "before"),
     "sent": ("hookd.server.runnerlink:RunnerLink._flush", "after"),
-    "result-heard": ("hookd.server.dispatcher:Dispatcher._take_results", "before"),
+    "result-heard": ("hookd.server.results:Results.take", "before"),
     "result-on-disk": ("hookd.server.dispatcher:Dispatcher._on_disk", "before"),
     "settled": ("hookd.server.dispatcher:Dispatcher._on_disk", "after"),
 }

@@ -18,9 +18,9 @@ from hookd.errors import StorageFailure
 from hookd.model import Outcome
 from hookd.server import archive
 from hookd.server.books import Books
+from hookd.server.database import CREATED, DATABASE
 from hookd.server.entries import Booked, EndRequest
 from hookd.server.schema import VERSION
-from hookd.server.store import CREATED, DATABASE
 from tests.decisions.ledger import terms
 from tests.decisions.shelf import asynchronous, shelf
 

@@ -16,6 +16,7 @@ TREE = Path(__file__).parents[2]
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
     "memory": ("memory",),
+    "faults": ("faults",),
     "manager": ("notify",),
     "trust": ("trust",),
     "files": ("confdir",),
@@ -39,6 +40,7 @@ LAYERS = {
         "server.schema",
     ),
     "connection": ("server.session",),
+    "database": ("server.database",),
     "effects": ("server.listener", "server.store", "server.runnerlink"),
     "client": ("client",),
     # The one place that knows both processes: what `--check` looks with.
@@ -52,19 +54,30 @@ LAYERS = {
 MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
     "memory": set(),
-    "manager": set(),
+    "faults": set(),
+    "manager": {"faults"},
     "trust": set(),
     "files": {"vocabulary", "trust"},
-    "journal": {"vocabulary"},
-    "sockets": {"trust"},
+    "journal": {"vocabulary", "faults"},
+    "sockets": {"trust", "faults"},
     "decisions": {"vocabulary", "decisions"},
     "books": {"vocabulary", "decisions", "books"},
-    "connection": {"vocabulary", "sockets", "decisions"},
-    "effects": {"vocabulary", "sockets", "decisions", "books", "connection"},  # not one another
+    "connection": {"vocabulary", "sockets", "decisions", "faults"},
+    "database": {"vocabulary", "books"},
+    "effects": {
+        "vocabulary",
+        "database",
+        "sockets",
+        "decisions",
+        "books",
+        "connection",
+        "faults",
+    },  # not one another
     "client": {"vocabulary"},
     "audit": {"vocabulary", "files", "owner", "runner"},
     "owner": {
         "memory",
+        "faults",
         "manager",
         "vocabulary",
         "trust",
@@ -80,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "runner": {
         "memory",
+        "faults",
         "manager",
         "vocabulary",
         "trust",
@@ -184,7 +198,7 @@ def test_what_decides_knows_nothing_of_the_world(layer: str) -> None:
 
 def test_one_facility_one_place() -> None:
     places = {
-        "sqlite3": {"books", "effects"},
+        "sqlite3": {"books", "database", "effects"},
         "psutil": {"runner"},
         "subprocess": {"runner", "effects"},
         "click": {"cli"},

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from tests.lint.tree import TREE, name
 
 CALLED_BY_OTHERS = {
+    "connection_made": "asyncio",
+    "connection_lost": "asyncio",
     "eof_received": "asyncio",
     "get_buffer": "asyncio",
     "pause_writing": "asyncio",

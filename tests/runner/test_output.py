@@ -36,12 +36,17 @@ class Sink:
         self.lines += [(stream, line) for line in lines]
 
 
+def failed(error: Exception) -> None:
+    """Be told of an error of hookd's own, which none of these tests has."""
+    raise error
+
+
 def collect(write: Callable[[int, int], None], budget: int = 10_000) -> tuple[list[Line], Output]:
     """Return the lines of what `write` writes to the two streams, and the closed Output."""
 
     async def run() -> tuple[list[Line], Output]:
         sink = Sink()
-        output = Output(budget, sink.take, sink)
+        output = Output(budget, sink.take, sink, failed)
         out, err = output.open(os.geteuid())
         output.read()
         await asyncio.to_thread(write, out, err)
@@ -91,7 +96,7 @@ def test_what_is_beyond_the_budget_is_counted_but_its_last_line_known() -> None:
 def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
     async def run() -> tuple[Output, Sink]:
         sink = Sink()
-        output = Output(1000, sink.take, sink)
+        output = Output(1000, sink.take, sink, failed)
         out, err = output.open(os.geteuid())
         output.read()
         sink.flushed = False
@@ -111,7 +116,7 @@ def test_a_sink_that_takes_nothing_costs_its_lines_and_no_more() -> None:
 def test_lines_wait_for_a_sink_that_opens_again() -> None:
     async def run() -> list[Line]:
         sink = Sink()
-        output = Output(10_000, sink.take, sink)
+        output = Output(10_000, sink.take, sink, failed)
         out, err = output.open(os.geteuid())
         output.read()
         sink.flushed = False
@@ -128,7 +133,7 @@ def test_lines_wait_for_a_sink_that_opens_again() -> None:
 
 def test_a_pipe_that_somebody_else_fills_does_not_hold_up_the_end() -> None:
     async def run() -> int:
-        output = Output(10, lambda stream, data: None, Sink())
+        output = Output(10, lambda stream, data: None, Sink(), failed)
         out, err = output.open(os.geteuid())
         with subprocess.Popen(["yes"], stdout=out) as writer:
             os.close(out)

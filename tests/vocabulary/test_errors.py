@@ -73,6 +73,7 @@ EACH: list[tuple[HookdError, str, dict[str, object], str]] = [
         "run 6 is a hook of job 5, which cannot end before it: call without wait",
     ),
     (errors.StorageFailure("full"), JOBS + "StorageFailure", {"message": "full"}, "full"),
+    (errors.InternalError("oh"), JOBS + "InternalError", {"message": "oh"}, "oh"),
     (
         errors.ConfigError(["a", "b"]),
         MANAGER + "InvalidConfiguration",

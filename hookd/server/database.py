@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The database's file: is it the right one, is it hookd's alone, and how it is opened."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from hookd.errors import StorageFailure
+from hookd.server.schema import WrongDatabase
+
+DATABASE = "hookd.db"
+CREATED = "hookd.db.created"
+
+CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
+no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
+anew on purpose, remove this file too.
+"""
+
+
+def check_directory(path: Path) -> None:
+    """Raise WrongDatabase or OSError where the directory is not fit for a database."""
+    if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path.parent))
+    status = path.parent.stat()
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WrongDatabase(
+            f"the state directory {path.parent} belongs to uid {status.st_uid} with mode "
+            f"{stat.S_IMODE(status.st_mode):04o}: it must be hookd's own and writable by "
+            "nobody else"
+        )
+
+
+def check_file(path: Path, known: tuple[int, int] | None) -> None:
+    """Raise WrongDatabase where the database must exist and does not, or is not the one."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        if known is not None or (path.parent / CREATED).exists():
+            raise WrongDatabase(
+                f"the database {path} is gone: restore it, or remove {CREATED} beside it "
+                "to begin anew"
+            ) from None
+        return
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+        raise WrongDatabase(f"the database {path} is not a file of hookd's own")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WrongDatabase(
+            f"the database {path} has mode {stat.S_IMODE(status.st_mode):04o}: others "
+            "could have written to it"
+        )
+    if known not in (None, (status.st_dev, status.st_ino)):
+        raise WrongDatabase(
+            "the database was replaced while hookd was using it: restart hookd to use this one"
+        )
+
+
+def lock(directory: Path) -> int:
+    """Return a descriptor that holds the directory for this process alone.
+
+    Raises StorageFailure where another hookd has it.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise StorageFailure(f"{directory}: {e.strerror}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StorageFailure(f"{directory} is in use by another hookd") from None
+    return fd
+
+
+def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database, or make an empty file; change nothing in it."""
+    return sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+        uri=True,
+        isolation_level=None,
+        timeout=5.0,
+        cached_statements=256,
+    )
+
+
+def make_durable(connection: sqlite3.Connection) -> None:
+    """Have a commit be on disk when it returns.
+
+    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
+    """
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return which file this is, None where none is there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def reason(fault: Exception, path: Path) -> str:
+    """Return a fault in words, with the file that it is about."""
+    if isinstance(fault, WrongDatabase):
+        return str(fault)
+    if isinstance(fault, OSError):
+        return f"{fault.filename or path}: {fault.strerror}"
+    return f"{path}: {fault}" if isinstance(fault, sqlite3.Error) else f"{path}: {fault!r}"
