@@ -10,9 +10,14 @@ import socket
 import struct
 from pathlib import Path
 
+from systemd.daemon import listen_fds_with_names
+
 from hookd import trust
 
 BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
+
+LISTEN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""The variables that say which sockets are handed over: see sd_listen_fds(3)."""
 
 _UCRED = struct.Struct("iII")  # struct ucred, unix(7)
 _SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
@@ -67,20 +72,20 @@ def activated(name: str) -> socket.socket | None:
     """Return the socket of this name that systemd handed over, None where there is none.
 
     See sd_listen_fds_with_names(3); one socket alone may have any name, as that of
-    systemd-socket-activate(1) has. The variables are removed, so that no child sees them.
+    systemd-socket-activate(1) has. The variables are removed, so that no child sees them. Raises
+    OSError where what they say is not so.
     """
-    pid = os.environ.pop("LISTEN_PID", "")
-    count = os.environ.pop("LISTEN_FDS", "")
-    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count.isdecimal():
-        return None
-    found = None
-    for offset in range(int(count)):
-        fd = 3 + offset
-        os.set_inheritable(fd, False)
-        if names[offset : offset + 1] == [name] or count == "1":
-            found = socket.socket(fileno=fd)
-    return found
+    try:
+        handed = listen_fds_with_names()
+    except OSError as e:
+        told = {variable: os.environ.get(variable) for variable in LISTEN}
+        raise OSError(e.errno, f"found {told}; allowed: what sd_listen_fds(3) reads") from None
+    for variable in LISTEN:
+        os.environ.pop(variable, None)  # the library has only removed those of the C library
+    for fd, its_name in handed.items():
+        if its_name == name or len(handed) == 1:
+            return socket.socket(fileno=fd)
+    return None
 
 
 def credentials(sock: socket.socket) -> tuple[int, int, frozenset[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,52 @@ def answers(socket: Path) -> bool:
             return hookd.start_job(profile="Mail", user="", client_ip="::1").job_id > 0
     except OSError:
         return False
+
+
+HANDED = """
+import os, subprocess, sys
+from hookd.sockets import activated
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[1]), 4)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
+os.environ |= {"LISTEN_FDNAMES": sys.argv[3]}
+sock = activated("hookd")
+print(sock and (sock.fileno(), sock.get_inheritable()))
+print("LISTEN" in str(os.environ) + subprocess.run(["env"], capture_output=True, text=True).stdout)
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "names", "found"),
+    [
+        ("1", "hookd", (3, False)),
+        ("1", "unknown", (3, False)),  # as systemd-socket-activate(1) has it
+        ("2", "other:hookd", (4, False)),
+        ("2", "other:another", None),
+    ],
+)
+def test_a_socket_that_is_handed_over_is_found_by_its_name(
+    count: str, names: str, found: tuple[int, bool] | None
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+        done = subprocess.run(
+            [sys.executable, "-c", HANDED, str(one.fileno()), count, names],
+            pass_fds=[one.fileno()], capture_output=True, text=True,
+        )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{found}\nFalse\n", "")
+
+
+@pytest.mark.parametrize(
+    ("count", "names"), [("x", "hookd"), ("2", "hookd"), ("0", ""), ("-1", "")]
+)
+def test_what_is_no_count_of_sockets_is_an_error_that_says_so(count: str, names: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+        done = subprocess.run(
+            [sys.executable, "-c", HANDED, str(one.fileno()), count, names],
+            pass_fds=[one.fileno()], capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"'LISTEN_FDS': '{count}', 'LISTEN_FDNAMES': '{names}'" in done.stderr
 
 
 BUILDS = {
