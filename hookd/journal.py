@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Records on their way to the journal, or to stderr where no journal listens.
 
-systemd-python's `sendv` writes them; a socket of our own says first whether a journal listens and
-has room, because `sendv` says nothing when none does, and holds the interpreter's lock while it
-waits for one that is stuck. What the journal does not take at once waits in a bounded queue; what
-does not fit is counted, and said when the journal takes records again. All of it belongs to one
-asyncio loop; no thread.
+They are datagrams of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL) on
+one socket that never blocks. libsystemd's own sender would wait for a journal that is stuck, and
+does not tell when none listens. What the journal does not take at once waits in a bounded queue;
+what does not fit is counted, and said when the journal takes records again. All of it belongs to
+one asyncio loop; no thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
 import select
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
-
-from systemd.journal import sendv
 
 from hookd import faults
 from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printable
@@ -28,122 +27,94 @@ from hookd.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Kind, printa
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
 MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
+MAX_QUEUE_BYTES = 32 * 1024 * 1024  # and their size: one record of a job may have 250 kB
 AGAIN_SEC = 0.02  # between two tries where nothing tells that there is room
 LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
-PACKET = 128 * 1024  # bytes: a socket of the default size, see socket(7), takes them at once
 ROOM = 8 * 1024 * 1024  # bytes asked for; the kernel gives net.core.wmem_max, see socket(7)
+TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)  # of a datagram, see send(2)
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
 
 Value = str | int | None
 Fields = Mapping[str, Value]
 
 _WORDS = {ERR: "error: ", WARNING: "warning: ", NOTICE: "notice: "}
+_HEAD = ("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE_ID")
+_SHOWN_OF_A_LINE = ("HOOKD_RUN_ID", "HOOKD_STREAM")
 
 
-def encode(fields: Fields) -> tuple[bytes, ...]:
-    """Return the fields as `sendv` takes them; those that are None are left out."""
-    return tuple(
-        [
-            f"{name}={value}".encode("utf-8", "surrogateescape")
-            for name, value in fields.items()
-            if value is not None
-        ]
-    )
+def encode(fields: Fields) -> bytes:
+    """Return the fields as they stand in a datagram; those that are None are left out."""
+    lines = [f"{name}={value}\n" for name, value in fields.items() if value is not None]
+    text = "".join(lines)
+    if text.count("\n") == len(lines):
+        return _bytes(text)
+    return b"".join(map(_field, lines))
+
+
+def _field(line: str) -> bytes:
+    """Return one field, by its length where the value has more than a line."""
+    encoded = _bytes(line)
+    name, _, value = encoded.partition(b"=")
+    if b"\n" not in value[:-1]:
+        return encoded
+    return b"%b\n%b%b" % (name, (len(value) - 1).to_bytes(8, "little"), value)
+
+
+def _bytes(text: str) -> bytes:
+    """Return text of any kind: bytes that were no UTF-8 as they were, see os.fsdecode."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def decode(datagram: bytes) -> dict[str, str]:
+    """Return the fields of a datagram that `encode` has made; what is not UTF-8 as \\xNN."""
+    fields: dict[str, str] = {}
+    while datagram:
+        line, _, datagram = datagram.partition(b"\n")
+        name, single, value = line.partition(b"=")
+        if not single:
+            end = 8 + int.from_bytes(datagram[:8], "little")
+            value, datagram = datagram[8:end], datagram[end + 1 :]
+        fields[name.decode()] = value.decode("utf-8", "backslashreplace")
+    return fields
+
+
+def readable(datagram: bytes) -> bytes:
+    """Return a datagram as one line that fits into a pipe at once."""
+    fields = decode(datagram)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    words = _WORDS.get(int(fields["PRIORITY"]), "") if "MESSAGE_ID" in fields else ""
+    text = f"{stamp} {fields['SYSLOG_IDENTIFIER']}: {words}{fields['MESSAGE']}"
+    if "MESSAGE_ID" in fields:
+        shown = [name for name in fields if name not in _HEAD]
+    else:  # a line that a program has printed
+        shown = [name for name in _SHOWN_OF_A_LINE if name in fields]
+    tail = " ".join(f"{name}={printable(fields[name])}" for name in shown)
+    line = (f"{text} ({tail})" if tail else text).encode("utf-8", "replace")
+    return line[: MAX_LINE - 1] + b"\n"
 
 
 class Context:
     """Fields that many records share, such as all of one run: encoded at most once."""
 
-    __slots__ = ("_encoded", "_packed", "fields")
+    __slots__ = ("_encoded", "fields")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
-        self._encoded: tuple[bytes, ...] | None = None
-        self._packed: bytes | None = None
+        self._encoded: bytes | None = None
 
     @property
-    def packed(self) -> bytes:
-        """The fields as they stand in a packet."""
-        if self._packed is None:
-            self._packed = b"".join(map(_pack, self.encoded))
-        return self._packed
-
-    @property
-    def encoded(self) -> tuple[bytes, ...]:
-        """The fields as `sendv` takes them."""
+    def encoded(self) -> bytes:
+        """The fields as they stand in a datagram."""
         if self._encoded is None:
             self._encoded = encode(self.fields)
         return self._encoded
 
 
-def _pack(field: bytes) -> bytes:
-    """Return a field as it stands in a packet: with its length where it has more than a line."""
-    if b"\n" not in field:
-        return field + b"\n"
-    name, _, value = field.partition(b"=")
-    return name + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
-
-
 NOTHING = Context({})
-
-
-class _Record:
-    """One record on its way, in either of its two forms."""
-
-    __slots__ = ("context", "fields", "head")
-
-    def __init__(self, head: dict[str, Value], fields: Fields, context: Context) -> None:
-        self.head = head
-        self.fields = fields
-        self.context = context
-
-    def native(self) -> tuple[bytes, ...]:
-        """Return it as the journal takes it."""
-        return encode(self.head) + encode(self.fields) + self.context.encoded
-
-    def readable(self) -> bytes:
-        """Return it as one line that fits into a pipe at once."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        words = _WORDS.get(int(self.head["PRIORITY"] or 0), "")
-        text = f"{stamp} {self.head['SYSLOG_IDENTIFIER']}: {words}{self.head['MESSAGE']}"
-        shown = {**self.context.fields, **self.fields}
-        tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
-        line = (f"{text} ({tail})" if tail else text).encode("utf-8", "replace")
-        return line[: MAX_LINE - 1] + b"\n"
-
-
-class _Line:
-    """A line of a program on its way: a datagram of its own, with little to be encoded for each.
-
-    Several in a datagram, as in the journal's export format, would be faster by a third; the page
-    of the native protocol does not promise it, and of those journald 257 keeps the first alone.
-    """
-
-    __slots__ = ("context", "identifier", "text")
-
-    def __init__(self, text: str, identifier: str, context: Context) -> None:
-        self.text = text
-        self.identifier = identifier
-        self.context = context
-
-    def packet(self) -> bytes:
-        """Return it as the journal takes it."""
-        head = f"PRIORITY={INFO}\nSYSLOG_IDENTIFIER={self.identifier}\n".encode()
-        return head + self.context.packed + b"MESSAGE=" + self.text.encode() + b"\n"
-
-    def native(self) -> tuple[bytes, ...]:
-        """Return it as the library takes it, which passes on what is too large a packet."""
-        message, name = self.text, self.identifier
-        head: Fields = {"PRIORITY": INFO, "SYSLOG_IDENTIFIER": name, "MESSAGE": message}
-        return encode(head) + self.context.encoded
-
-    def readable(self) -> bytes:
-        """Return it as one line that fits into a pipe at once."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        shown = {key: self.context.fields.get(key) for key in ("HOOKD_RUN_ID", "HOOKD_STREAM")}
-        tail = " ".join(f"{k}={printable(str(v))}" for k, v in shown.items() if v is not None)
-        line = f"{stamp} {self.identifier}: {self.text} ({tail})".encode("utf-8", "replace")
-        return line[: MAX_LINE - 1] + b"\n"
 
 
 class Journal:
@@ -157,12 +128,10 @@ class Journal:
         self._path = path
         self._stderr = stderr
         self._socket: socket.socket | None = None
-        self._room = select.poll()
         self._inode = 0
-        self._library_blocks = True  # until its own socket is known
-        self._library_full = False  # its own socket, while ours may have room
         self._looked = -LOOK_AGAIN_SEC
-        self._queue: deque[_Record | _Line] = deque()
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
         self._lost = 0
         self._waiting: deque[Callable[[], None]] = deque()
         self._retry = faults.Timer(self._drain)
@@ -196,16 +165,18 @@ class Journal:
             "MESSAGE_ID": kind.message_id,
         }
         self._look()
-        self._enqueue(_Record(head, fields, context))
+        self._enqueue(encode(head) + context.encoded + encode(fields))
 
     def lines(self, texts: list[str], identifier: str, context: Context) -> None:
-        """Write lines that somebody else has said, a record each.
+        """Write lines that a program has printed, a record each.
 
-        `identifier` is who; each text is printable, and not empty.
+        `identifier` is its name; each text is one line, and printable. A datagram for each: of
+        several records in one, journald 257 keeps the first alone.
         """
         self._look()
+        head = encode({"PRIORITY": INFO, "SYSLOG_IDENTIFIER": identifier}) + context.encoded
         for text in texts:
-            self._enqueue(_Line(text, identifier, context))
+            self._enqueue(b"%bMESSAGE=%b\n" % (head, text.encode()))
 
     async def flush(self, seconds: float) -> None:
         """Wait until what was sent is handed over, but no longer than this."""
@@ -236,10 +207,19 @@ class Journal:
         self._retry.cancel()
 
     def _look(self) -> None:
-        """Connect where a journal listens; look for one only so often."""
-        if self._socket is not None or time.monotonic() - self._looked < LOOK_AGAIN_SEC:
-            return
-        self._looked = time.monotonic()
+        """See whether the journal is still there; look for one only so often."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                if os.stat(self._path).st_ino == self._inode:
+                    return
+            self._disconnect()
+        if time.monotonic() - self._looked >= LOOK_AGAIN_SEC:
+            self._looked = time.monotonic()
+            self._connect()
+        if self._queue:  # it may have waited for room at the other place
+            self._wait()
+
+    def _connect(self) -> None:
         try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         except OSError:
@@ -253,8 +233,6 @@ class Journal:
             sock.close()
         else:
             self._socket = sock
-            self._room = select.poll()
-            self._room.register(sock, select.POLLOUT)
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -262,32 +240,33 @@ class Journal:
             self._socket.close()
             self._socket = None
 
-    def _enqueue(self, record: _Record | _Line) -> None:
-        if not self._queue and self._write(record):
+    def _enqueue(self, datagram: bytes) -> None:
+        if not self._queue and self._write(datagram):
             return
-        if len(self._queue) >= MAX_QUEUE:
+        size = self._queued_bytes + len(datagram)
+        if len(self._queue) >= MAX_QUEUE or size > MAX_QUEUE_BYTES:
             self._lost += 1
             return
-        self._queue.append(record)
+        self._queue.append(datagram)
+        self._queued_bytes = size
         if len(self._queue) == 1:
             self._wait()
 
     def _wait(self) -> None:
         """See to it that `_drain` is called when there is room."""
-        if self._socket is not None and not self._library_full:
-            self._loop.add_writer(self._socket.fileno(), self._drain)
-            return
         if self._socket is not None:
-            self._loop.remove_writer(self._socket.fileno())
-        self._retry.within(AGAIN_SEC)  # epoll(7) takes no regular file, which stderr may be
+            self._loop.add_writer(self._socket.fileno(), self._drain)
+        else:  # epoll(7) takes no regular file, which stderr may be
+            self._retry.within(AGAIN_SEC)
 
     def _drain(self) -> None:
-        self._library_full = False
+        self._retry.cancel()
+        self._look()
         while self._queue:
             if not self._write(self._queue[0]):
                 self._wait()
                 return
-            self._queue.popleft()
+            self._queued_bytes -= len(self._queue.popleft())
         if self._socket is not None:
             self._loop.remove_writer(self._socket.fileno())
         if self._lost:
@@ -296,72 +275,68 @@ class Journal:
         while self._waiting and not self._queue:
             faults.guarded("what waited for the journal", self._waiting.popleft())
 
-    def _write(self, record: _Record | _Line) -> bool:
+    def _write(self, datagram: bytes) -> bool:
         """Hand over one record; False where there is no room for it now.
 
         One that cannot be written for an error of hookd's own is lost, and holds up no other.
         """
         try:
-            return self._hand_over(record)
+            return self._hand_over(datagram)
         except Exception as e:  # whatever it is
             self._lost += 1
             faults.report(e, "a record")
             return True
 
-    def _hand_over(self, record: _Record | _Line) -> bool:
-        if self._socket is not None:
-            try:
-                if os.stat(self._path).st_ino == self._inode:
-                    return bool(self._room.poll(0)) and self._send(self._socket, record)
-            except OSError:
-                pass
-            self._disconnect()
-        return self._print(record)
-
-    def _send(self, sock: socket.socket, record: _Record | _Line) -> bool:
-        """Write, records by the library; False where the last place was just taken."""
-        packet = record.packet() if isinstance(record, _Line) else b""
-        own = 0 < len(packet) <= PACKET
+    def _hand_over(self, datagram: bytes) -> bool:
+        if self._socket is None:
+            return self._print(datagram)
         try:
-            if own:
-                sock.send(packet)
-            elif self._library_blocks:
-                _first(record.native())
-                self._library_blocks = False
-            else:
-                sendv(*record.native())
+            self._socket.send(datagram)
         except BlockingIOError:
-            self._library_full = not own
             return False
+        except OSError as e:
+            if e.errno in TOO_LARGE:
+                return self._write_large(self._socket, datagram)
+            self._disconnect()
+            return self._print(datagram)
         return True
 
-    def _print(self, record: _Record | _Line) -> bool:
+    def _write_large(self, sock: socket.socket, datagram: bytes) -> bool:
+        """Hand over what is too large a datagram in a file: its descriptor takes its place."""
+        try:
+            fd = _sealed(datagram)
+        except OSError:  # no descriptor or no memory is left
+            return self._print(datagram)
+        try:
+            socket.send_fds(sock, [b""], [fd])
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._disconnect()
+            return self._print(datagram)
+        finally:
+            os.close(fd)
+        return True
+
+    def _print(self, datagram: bytes) -> bool:
         """Write to stderr; False where there is no room for it now."""
         try:
             if not select.select([], [self._stderr], [], 0)[1]:
                 return False
-            os.write(self._stderr, record.readable())
+            os.write(self._stderr, readable(datagram))
         except (OSError, ValueError):  # nobody reads, or the descriptor is closed
             self._lost += 1
         return True
 
 
-def _sockets() -> set[int]:
-    """Return this process's descriptors that are sockets (proc_pid_fd(5))."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if str(entry.readlink()).startswith("socket:"):
-                found.add(int(entry.name))
-    return found
-
-
-def _first(parts: tuple[bytes, ...]) -> None:
-    """Send the first record, and let the socket that the library opens for it never block.
-
-    sd_journal_sendv(3) keeps one socket for good and has no other way to be told.
-    """
-    before = _sockets()
-    sendv(*parts)
-    for fd in _sockets() - before:
-        os.set_blocking(fd, False)
+def _sealed(datagram: bytes) -> int:
+    """Return a descriptor of a file in memory that nobody can change: see memfd_create(2)."""
+    fd = os.memfd_create("hookd-record", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        if os.write(fd, datagram) < len(datagram):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

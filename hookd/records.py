@@ -59,7 +59,9 @@ _RUN = "hook {HOOKD_HOOK}, run {HOOKD_RUN_ID} at the {HOOKD_PHASE} of job {HOOKD
 RUN_STARTED = _kind(
     "run-started", "dbaa8e38aafd47ea976dda9a0ab2ec21", INFO, _RUN + ": started",
     "A hook has been started for an event of a backup job. OBJECT_PID is its main process.\n\n"
-    "Its output and its end follow as records with the same HOOKD_RUN_ID.",
+    "Its output and its end follow as records with the same HOOKD_RUN_ID. This record has the "
+    "fields of the job; a line of output names only the job, the run, the hook and the stream.\n\n"
+    "See all records of the job with: journalctl HOOKD_JOB_ID=@HOOKD_JOB_ID@",
 )  # fmt: skip
 RUN_ENDED = _kind(
     "run-ended", "09e3561a475a479db2e0a0b14bb8fd5f", INFO, _RUN + ": {detail}",

@@ -16,8 +16,6 @@ from hookd.records import EVENT_VARIABLES
 from hookd.runner.accounts import Account
 from hookd.runner.profile import Profile, SpawnError
 
-MAX_JOURNAL_VALUE = 1024  # bytes of a value that is repeated in the record of each output line
-
 _EVENT_FIELDS = tuple(f"HOOKD_{name}" for name in EVENT_VARIABLES)
 _encoder = msgspec.json.Encoder()
 
@@ -44,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
 class Invocation:
     """One run's own: made anew for each."""
 
-    __slots__ = ("argv", "env", "fields", "line_fields")
+    __slots__ = ("argv", "env", "fields")
 
     def __init__(self, plan: Plan, start: Start) -> None:
         hook, event = plan.hook, start.event
@@ -62,9 +60,7 @@ class Invocation:
         for text in self.env:
             if len(text) > template.MAX_WORD or 0 in text:  # the value may be a secret
                 raise _refused(f"variable {text.partition(b'=')[0].decode()}", text)
-        fields = {name: told[name] for name in _EVENT_FIELDS} | own
-        self.fields = Context(fields)
-        self.line_fields = {k: v for k, v in fields.items() if len(v) <= MAX_JOURNAL_VALUE}
+        self.fields = Context({name: told[name] for name in _EVENT_FIELDS} | own)
 
 
 def _encoded(values: dict[str, str], but: Container[str] = ()) -> tuple[bytes, ...]:
@@ -93,6 +89,21 @@ def stdin(plan: Plan, start: Start) -> int:
     fd = os.memfd_create("hookd-event")
     os.pwrite(fd, _encoder.encode(document) + b"\n", 0)  # the offset stays at the beginning
     return fd
+
+
+def line_fields(start: Start, stream: str) -> Context:
+    """Return the journal's fields of each line that a run prints: what leads to its other records.
+
+    journald indexes every field of every record; those of the job stand in the run's first one.
+    """
+    return Context(
+        {
+            "HOOKD_JOB_ID": str(start.event.job_id),
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_HOOK": start.hook,
+            "HOOKD_STREAM": stream,
+        }
+    )
 
 
 def minimal(start: Start) -> Context:

@@ -71,7 +71,6 @@ class Supervisor:
         self._on_printed = printed
         self._loop = asyncio.get_running_loop()
         self._context = invocation.minimal(start)
-        self._line_fields: dict[str, str] = {}
         self._line_contexts: dict[str, Context] = {}
         self._output = Output(
             plan.hook.limits.output, self._lines, tools.journal, lambda e: self.give_up(e)
@@ -116,7 +115,7 @@ class Supervisor:
         except (PathError, SpawnError) as e:
             self._refuse(str(e))
             return
-        self._context, self._line_fields = given.fields, given.line_fields
+        self._context = given.fields
         if found is not None:
             self._order(found, path, given)
         else:
@@ -349,8 +348,7 @@ class Supervisor:
     def _lines(self, stream: str, lines: list[bytes]) -> None:
         context = self._line_contexts.get(stream)
         if context is None:
-            fields = {**self._line_fields, "HOOKD_STREAM": stream, "OBJECT_PID": self.course.pid}
-            context = self._line_contexts[stream] = Context(fields)
+            context = self._line_contexts[stream] = invocation.line_fields(self._start, stream)
         texts = [records.printable_bytes(line) for line in lines]
         self._tools.journal.lines(texts, self._plan.hook.name, context)
         if self._start.event.test:

@@ -203,6 +203,7 @@ def test_one_facility_one_place() -> None:
         "subprocess": {"runner", "effects"},
         "click": {"cli"},
         "rich": {"cli"},
+        "systemd": {"cli", "sockets"},  # to read the journal and to be handed sockets, not to send
         "prometheus_client": {"cli"},  # seven megabytes that no daemon is to carry
         "logging": set(),
         "shlex": set(),

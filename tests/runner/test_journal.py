@@ -2,22 +2,25 @@
 """Records on their way: to a journal that takes them, is stuck, is gone, or was never there.
 
 What arrives is read from the real journal. Where a journal is to be stuck or gone, a socket of the
-test's own stands for it: it is asked whether there is a journal, and room.
+test's own stands for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import resource
 import select
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hookd import journal, records
 from hookd.journal import Context, Journal
@@ -48,6 +51,24 @@ class Journald:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.socket.recv(10)
+
+    def taken(self) -> list[dict[str, str]]:
+        """Take what is there now; return the records among it."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                if (datagram := self.socket.recv(1 << 20)) != b"x":
+                    found.append(journal.decode(datagram))
+        return found
+
+    async def take_from(self, one: Journal) -> list[dict[str, str]]:
+        """Take records until all that was sent is here; return them."""
+        loop, found = asyncio.get_running_loop(), self.taken()
+        loop.add_reader(self.socket, lambda: found.extend(self.taken()))
+        await one.flush(20)
+        loop.remove_reader(self.socket)
+        assert one.flushed
+        return found + self.taken()
 
     def end(self) -> None:
         """Go, and leave nothing behind."""
@@ -115,34 +136,117 @@ def test_bytes_that_are_no_text_arrive_as_they_were(written: Records) -> None:
     assert found["HOOKD_USER"] == b"a\xff"
 
 
-def test_a_full_socket_of_the_library_is_not_tried_all_the_time(
+def test_what_is_too_large_a_datagram_is_a_sealed_file(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours says that there is room. The library's is full at a size that only root can set."""
+    """It takes its turn, also where there was no room for it at first."""
+    monkeypatch.setattr(journal, "ROOM", 4096)
     journald = Journald(scratch / "socket")
-    tries: list[float] = []
-
-    def sendv(*_: bytes) -> None:
-        tries.append(time.monotonic())
-        if len(tries) < 4:
-            raise BlockingIOError
 
     async def work(one: Journal) -> None:
-        monkeypatch.setattr(journal, "sendv", sendv)
-        one.send(records.SERVER_STARTED, detail="up")
+        journald.fill()
+        one.send(records.SERVER_STARTED, {"HOOKD_N": "a\nb" * 5000}, detail="up")
+        one.send(records.SERVER_STOPPED, detail="down")
+        assert not one.flushed
+        journald.empty()
         await one.flush(20)
+
+    within(scratch / "socket", work)
+    data, (fd,), _, _ = socket.recv_fds(journald.socket, 10, 1)
+    try:
+        assert data == b""
+        assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == journal.SEALS
+        assert journal.decode(os.pread(fd, 1 << 20, 0))["HOOKD_N"] == "a\nb" * 5000
+    finally:
+        os.close(fd)
+    assert journal.decode(journald.socket.recv(4096))["MESSAGE"] == "down"
+    journald.end()
+
+
+def test_where_no_file_can_be_made_stderr_has_what_is_too_large(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "ROOM", 4096)
+    journald = Journald(scratch / "socket")
+    reader, writer = os.pipe()
+
+    async def work(one: Journal) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            one.send(records.SERVER_STARTED, {"HOOKD_N": "x" * 20_000}, detail="up")
+            one.send(records.SERVER_STOPPED, detail="down")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert one.flushed
+
+    within(scratch / "socket", work, writer)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        (line,) = file.readlines()
+    assert " hookd: up (HOOKD_N=xxx" in line
+    assert journal.decode(journald.socket.recv(4096))["MESSAGE"] == "down"
+    journald.end()
+
+
+def test_a_queue_has_a_size_too(scratch: Path) -> None:
+    """Records of the largest jobs that there can be do not eat the memory of a daemon."""
+    journald = Journald(scratch / "socket")
+    large = "x" * 120_000
+    fit = journal.MAX_QUEUE_BYTES // len(large)
+
+    async def work(one: Journal) -> None:
+        journald.fill()
+        for _ in range(fit + 100):
+            one.send(records.SERVER_STARTED, {"HOOKD_PROFILE": large}, detail="up")
+        *found, last = await journald.take_from(one)
+        assert fit - 10 < len(found) <= fit
+        lost = fit + 100 - len(found)
+        assert last["MESSAGE"] == f"{lost} records were lost: the journal took none"
 
     within(scratch / "socket", work)
     journald.end()
-    pauses = [after - before for before, after in pairwise(tries)]
-    assert len(pauses) == 3
-    assert min(pauses) >= journal.AGAIN_SEC / 2
 
 
-def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
-    scratch: Path, written: Records
-) -> None:
+def test_a_stuck_journal_that_is_replaced_holds_nothing_back(scratch: Path) -> None:
+    path = scratch / "socket"
+    old = Journald(path)
+    reader, writer = os.pipe()
+
+    async def work(one: Journal) -> None:
+        old.fill()
+        one.send(records.SERVER_STARTED, detail="first")
+        path.unlink()
+        one.send(records.SERVER_STARTED, detail="second")
+        await one.flush(20)
+        assert one.flushed
+
+    within(path, work, writer)
+    old.socket.close()
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        assert [line.split()[-1] for line in file] == ["first", "second"]
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Z][A-Z0-9_]{0,20}", fullmatch=True),
+        st.text(st.characters(exclude_categories=["Cs"])),
+        max_size=8,
+    )
+)
+def test_what_is_encoded_is_decoded(fields: dict[str, str]) -> None:
+    assert journal.decode(journal.encode(fields)) == fields
+
+
+def test_there_is_no_text_that_cannot_be_sent() -> None:
+    assert journal.decode(journal.encode({"A": "\ud800", "B": "a\n\ud800"})) == {
+        "A": "\\ud800",
+        "B": "a\n\\ud800",
+    }
+
+
+def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(scratch: Path) -> None:
     journald = Journald(scratch / "socket")
     lost = 1000
 
@@ -154,21 +258,18 @@ def test_a_stuck_journal_blocks_nobody_and_the_lost_are_counted(
         await one.flush(0.1)
         assert not one.flushed
         assert time.monotonic() - began < 20
-        journald.empty()
-        await one.flush(20)
-        assert one.flushed
+        *found, last = await journald.take_from(one)
+        assert [record["HOOKD_N"] for record in found] == [*map(str, range(journal.MAX_QUEUE))]
+        assert last["MESSAGE"] == f"{lost} records were lost: the journal took none"
 
     within(scratch / "socket", work)
-    found = written.find(_PID=os.getpid())
-    numbers = [int(record["HOOKD_N"]) for record in found if "HOOKD_N" in record]
-    assert numbers == list(range(journal.MAX_QUEUE))
-    assert found[-1]["MESSAGE"] == f"{lost} records were lost: the journal took none"
+    journald.end()
 
 
 def test_lines_are_a_record_each(written: Records) -> None:
     context = Context({"HOOKD_RUN_ID": 3, "HOOKD_PROFILE_NAME": "a\n\nMESSAGE=b", "HOOKD_X": ""})
     texts = [f"line {n} é=" for n in range(500)]
-    texts += ["\\xff" * journal.PACKET, "after"]  # too large for a packet: the library's way
+    texts += ["\\xff" * 200_000, "after"]  # too large for a datagram
 
     async def work(one: Journal) -> None:
         one.lines(texts, "hook", context)
@@ -234,13 +335,14 @@ def test_a_full_stderr_blocks_nobody(scratch: Path) -> None:
     os.close(writer)
 
 
-def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path, written: Records) -> None:
+def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path) -> None:
     path = scratch / "socket"
     journald = Journald(path)
     reader, writer = os.pipe()
 
     async def work(one: Journal) -> None:
         one.send(records.SERVER_STARTED, detail="first")
+        assert [record["MESSAGE"] for record in journald.taken()] == ["first"]
         journald.end()
         one.send(records.SERVER_STARTED, detail="second")
         assert b"second" in os.read(reader, 4096)
@@ -252,12 +354,12 @@ def test_a_journal_that_goes_and_comes_back_is_found(scratch: Path, written: Rec
             return not (on_stderr and os.read(reader, 4096))
 
         await asyncio.to_thread(eventually, said)
+        assert [record["MESSAGE"] for record in again.taken()] == ["third"]
         again.end()
 
     within(path, work, writer)
     os.close(reader)
     os.close(writer)
-    assert [r["MESSAGE"] for r in written.find(_PID=os.getpid())] == ["first", "third"]
 
 
 def test_every_kind_has_an_id_of_its_own() -> None:
