@@ -313,7 +313,7 @@ HOOK = (
     Option("phases", PHASES, ["start", "end"], "the events of a job that the hook runs on"),
     Option("kind", choice("notify", "gate"), "notify", "a gate may refuse the start of a job"),
     Option("on_error", choice("deny", "allow"), "deny",
-           "what a gate that fails to run or times out means for the job"),
+           "what a gate that fails to run, or has not decided in time, means for the job"),
     Option("obsolete", choice("run", "skip"), "run",
            "a start hook still queued when its job has ended"),
     Option("order", whole(-1_000_000, 1_000_000), 50,

@@ -125,6 +125,13 @@ JOB_REFUSED = _kind(
     "A gate hook said no to the start of a job, or failed with on_error = \"deny\". The backup "
     "server has been given the reason.",
 )  # fmt: skip
+GATE_OVERDUE = _kind(
+    "gate-overdue", "49d4f69400bb4ce18d52e037a6fac7fc", WARNING, _RUN + ": {detail}",
+    "A gate has not decided in the time that it has from the moment its job's start is on disk: "
+    "its limits.timeout and kill_grace, for each of its attempts and the waits between them. It "
+    "ran too long, or never came to run, and MESSAGE says what it waited for. Its on_error has "
+    "decided, and the run is cancelled as soon as the runner can be told.",
+)  # fmt: skip
 RUN_INTERRUPTED = _kind(
     "run-interrupted", "96578a46ecab444885598c7e83f7b2ae", WARNING, _RUN + ": interrupted{detail}",
     "The runner ended while this hook ran, so its run was cut short and its result is not known; "

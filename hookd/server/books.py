@@ -182,7 +182,7 @@ class Books:
             " ORDER BY key"
         )
         for key, boot_id, boottime_usec, started_usec in rows:  # by no means in order of age
-            left = age_usec - age_of(boot_id, boottime_usec, started_usec, now)
+            left = age_usec - age_of(Now(started_usec, boottime_usec, boot_id), now)
             if left > 0:
                 soonest = left if soonest is None else min(left, soonest)
             elif len(due) == limit:

@@ -20,16 +20,20 @@ from hookd.model import HookRun, Phase
 from hookd.records import BOOKS_RESTORED
 from hookd.server.ends import Ends
 from hookd.server.entries import Booked, Finish, Finished, HookState, Now, OpenRun
+from hookd.server.gates import OVERDUE, REFUSED, Gates, refused
 from hookd.server.lifecycle import Stored
 from hookd.server.live import LiveEvent, LiveRun, Roster
 from hookd.server.meeting import newest, settle
 from hookd.server.quarantine import Quarantine
 from hookd.server.results import Results
+from hookd.server.rows import age_of
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Decision, Drop, Schedule, Ticket
 from hookd.server.starts import Starts
 from hookd.server.store import Store
 from hookd.server.whose import Whose
+
+MEET_SEC = 1.0  # at least, for a gate that was running when hookd ended: it may have decided
 
 
 class Dispatcher:
@@ -57,6 +61,9 @@ class Dispatcher:
         )
         self._ends.given_up = self._give_up
         self.whose = Whose(link, self.roster)
+        self._gates = Gates(
+            config, self.schedule, self.roster, self.starts, self._ends, store, self._carry_out
+        )
         self._aside: set[int] = set()  # runs of which nothing is done until the next start
         self._results = Results(self.roster, self.starts, self._ends, link, self._aside)
         self._timer = faults.Timer(self._tick)
@@ -79,6 +86,8 @@ class Dispatcher:
                 self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
                 for run, key in booked.runs
             ]
+            for ticket in tickets:
+                self._gates.watch(self.roster[ticket.run_id], time.monotonic())
             if tickets or drops:
                 self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
             self.starts.handed(booked)
@@ -101,7 +110,7 @@ class Dispatcher:
     def configure(self, config: Config) -> None:
         """Take a new configuration: a parked hook whose file has changed is freed."""
         self._config = config
-        for part in (self.schedule, self.roster, self.starts, self._ends):
+        for part in (self.schedule, self.roster, self.starts, self._ends, self._gates):
             part.configure(config)
         if self.quarantine.configure(config):
             self._ends.save([])
@@ -133,9 +142,11 @@ class Dispatcher:
         decisions = self.schedule.add([tickets[r.run.run_id] for r in waiting], time.monotonic())
         # What an earlier instance had decided and not yet written down is decided again.
         obsolete = [tickets[run.run.run_id] for run in waiting if run.obsolete]
-        refused = [tickets[run.run.run_id] for run in waiting if run.refused]
+        unwanted = [tickets[run.run.run_id] for run in waiting if run.refused]
         decisions += self.schedule.obsolete(obsolete)
-        decisions += self.schedule.cancel(refused, "the start of its job was refused")
+        decisions += self.schedule.cancel(unwanted, REFUSED)
+        overdue = [tickets[run.run.run_id] for run in found if run.overdue]
+        decisions += self.schedule.cancel(overdue, OVERDUE)
         text = f"{len(waiting)} wait, {len(found) - len(waiting)} were started"
         self._journal.send(BOOKS_RESTORED, detail=f"{len(found)} runs of earlier found: {text}")
         self._carry_out(decisions)
@@ -168,11 +179,17 @@ class Dispatcher:
     def _restored(self, found: OpenRun, tickets: dict[int, Ticket]) -> None:
         """Take in one run from the books, and the runner that has it."""
         self.roster.forget(found.run.run_id)  # half known, where an error has come in between
+        decides_nothing = found.replay or found.overdue
         ticket = self.roster.admit(
-            found.run, found.job, found.job_id, found.overlap_key, found.replay, found.test
+            found.run, found.job, found.job_id, found.overlap_key, decides_nothing, found.test
         )
-        if found.stored is Stored.HANDED:
-            self.roster[ticket.run_id].runner = found.runner
+        live = self.roster[ticket.run_id]
+        live.overdue = found.overdue
+        handed = found.stored is Stored.HANDED
+        age = age_of(found.since, self._now()) / 1e6
+        self._gates.watch(live, time.monotonic() - age, least=MEET_SEC if handed else 0.0)
+        if handed:
+            live.runner = found.runner
             self.schedule.adopt(ticket)
         elif found.due_usec is not None:
             self._set_due(ticket, found.due_usec)
@@ -288,14 +305,9 @@ class Dispatcher:
         retry = self._retry(live, finished.retry)
         self.roster.ended(live, finish.receipt)
         decisions = self.schedule.ended(live.run.run_id, time.monotonic(), retry)
-        if event.refusal is not None:
-            # An end that came before the refusal is an event like any other: its hooks run.
-            waiting = [
-                ticket
-                for ticket in self.schedule.of_job(event.job)
-                if ticket.phase is Phase.START and not ticket.taken
-            ]
-            decisions += self.schedule.cancel(waiting, "the start of its job was refused")
+        if retry is not None and live.overdue:
+            decisions += self.schedule.cancel([retry], OVERDUE)
+        decisions += refused(self.schedule, event)
         if decisions:
             self._carry_out(decisions)
 
@@ -309,9 +321,11 @@ class Dispatcher:
             ticket.job,
             live.event.job_id,
             ticket.overlap_key,
-            replay=not ticket.gate,
+            replay=not ticket.gate or live.overdue,
             test=False,
         )
+        self.roster[retry.run_id].overdue = live.overdue
+        self._gates.follow(self.roster[retry.run_id], live)
         retry.due = live.retry_due
         return retry
 
@@ -321,6 +335,7 @@ class Dispatcher:
         """Start nothing more, and send away all who wait: hookd stops."""
         self.starts.stopping = True
         self.roster.abandon()
+        self._gates.close()
         self._timer.cancel()
 
     def _arm(self) -> None:

@@ -17,7 +17,7 @@ from hookd.config import Config
 from hookd.errors import HookdError, InternalError
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
-from hookd.records import JOB_REFUSED, RUN_INTERRUPTED, RUN_NOT_STARTED, Kind
+from hookd.records import GATE_OVERDUE, JOB_REFUSED, RUN_INTERRUPTED, RUN_NOT_STARTED, Kind
 from hookd.server.books import Books
 from hookd.server.entries import Finish, Finished, Now
 from hookd.server.lifecycle import backoff, next_attempt, refusal
@@ -47,7 +47,7 @@ class Ends:
         self._store = store
         self._journal = journal
         self._quarantine = quarantine
-        self._now = now
+        self.now = now
         self._saved = saved
         self._loop = asyncio.get_running_loop()
         self._unsaved: list[Finish] = []
@@ -65,17 +65,18 @@ class Ends:
         again = False
         if not live.ticket.test:  # that is for somebody to see, and decides nothing
             self._quarantine.count(live.run.hook, receipt.result)
-            again = next_attempt(hook, live.run.attempt, receipt.result)
+            # Of a gate whose job is decided without it another attempt would decide nothing.
+            again = not live.overdue and next_attempt(hook, live.run.attempt, receipt.result)
         due = None
         if again and hook is not None:
             wait = 0.0
             if receipt.result is not Result.INTERRUPTED:
                 wait = backoff(hook, live.run.attempt, os.urandom(1)[0] / 255)
-            due = self._now().usec + int(wait * 1e6)
+            due = self.now().usec + int(wait * 1e6)
             live.retry_due = self._loop.time() + wait
         refused = None
-        if live.ticket.gate and not again:
-            refused = refusal(hook, live.run.hook, receipt)
+        if live.ticket.gate and not again and not live.overdue:
+            refused = live.refusal = refusal(hook, live.run.hook, receipt)
         if refused is not None and live.event.refusal is None:
             self._say(JOB_REFUSED, live, receipt.result, refused)
         return Finish(run_id=live.run.run_id, receipt=receipt, retry_due_usec=due, refusal=refused)
@@ -89,7 +90,7 @@ class Ends:
             hook is not None and hook.on_error == "allow"
         )
         refused = None
-        if live.ticket.gate and not passes:
+        if live.ticket.gate and not passes and not live.overdue:
             refused = f"gate {live.run.hook} could not decide: {words}"
         reason = f"{receipt.reason}; {words}" if receipt.reason else words
         receipt = msgspec.structs.replace(receipt, reason=reason)
@@ -97,13 +98,27 @@ class Ends:
 
     def unstarted(self, live: LiveRun, result: Result, reason: str) -> Finish:
         """Decide what it means that a run ends which nobody has started."""
-        receipt = Receipt(result=result, reason=reason, ended_usec=self._now().usec)
+        receipt = Receipt(result=result, reason=reason, ended_usec=self.now().usec)
         self._say(RUN_NOT_STARTED, live, result, f"{result}: {reason}")
         return self.decide(live, receipt)
 
+    def overdue(self, live: LiveRun, seconds: float, why: str) -> str | None:
+        """Decide for a gate whose time is over; return the refusal, None where its job goes on."""
+        live.overdue = True
+        hook = self._config.hooks.get(live.run.hook)
+        text = f"gate {live.run.hook} could not decide within {seconds:g} s: {why}"
+        allowed = hook is not None and hook.on_error == "allow"
+        does = "goes on" if allowed else "is refused"
+        self._say(GATE_OVERDUE, live, None, f"{text}; the job {does}")
+        if allowed:
+            return None
+        if live.event.refusal is None:
+            self._say(JOB_REFUSED, live, None, text)
+        return text
+
     def interrupted(self, live: LiveRun, reason: str) -> Finish:
         """Decide what it means that nobody will know how a run has ended."""
-        receipt = Receipt(result=Result.INTERRUPTED, reason=reason, ended_usec=self._now().usec)
+        receipt = Receipt(result=Result.INTERRUPTED, reason=reason, ended_usec=self.now().usec)
         self._say(RUN_INTERRUPTED, live, receipt.result, f": {reason}")
         live.ticket.dropped = True  # where it waits, it must not start any more
         return self.decide(live, receipt)
@@ -113,7 +128,7 @@ class Ends:
         states = self._quarantine.unsaved
         if not finishes and not states:
             return
-        now = self._now()
+        now = self.now()
 
         def act(books: Books) -> list[Finished]:
             for state in states:
@@ -147,13 +162,13 @@ class Ends:
         unsaved, self._unsaved = self._unsaved, []
         self.save(unsaved)
 
-    def _say(self, kind: Kind, live: LiveRun, result: Result, detail: str = "") -> None:
+    def _say(self, kind: Kind, live: LiveRun, result: Result | None, detail: str = "") -> None:
         fields = {
             "HOOKD_JOB_ID": live.event.job_id,
             "HOOKD_PHASE": live.run.phase.value,
             "HOOKD_HOOK": live.run.hook,
             "HOOKD_RUN_ID": live.run.run_id,
             "HOOKD_ATTEMPT": live.run.attempt,
-            "HOOKD_RESULT": result.value,
+            "HOOKD_RESULT": result.value if result is not None else None,
         }
         self._journal.send(kind, fields, detail=detail)

@@ -113,6 +113,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that has not ended, as a start finds it.
 
     `refused`: its job's start was; `obsolete`: a start run whose job has ended. Never of a replay.
+    `overdue`: a gate without which its job was decided. `since`: when its job started.
     """
 
     run: HookRun
@@ -126,6 +127,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     stored: Stored
     runner: str | None
     due_usec: int | None
+    overdue: bool
+    since: Now
 
 
 class HookState(msgspec.Struct, frozen=True):

@@ -172,6 +172,17 @@ def backoff(hook: Hook, attempt: int, chance: float) -> float:
     return whole * (0.5 + chance / 2)
 
 
+def time_to_decide(hook: Hook) -> float:
+    """Return the seconds that a gate has to decide, from the moment its event is on disk.
+
+    All its attempts, each as long as its limits let it be, and the longest waits between them.
+    What it waits for counts: a backup server has to be told in time, whatever keeps the gate.
+    """
+    attempts = hook.retry.attempts
+    waits = sum(backoff(hook, attempt, 1.0) for attempt in range(1, attempts))
+    return attempts * (hook.limits.timeout + hook.limits.kill_grace) + waits
+
+
 def refusal(hook: Hook | None, name: str, receipt: Receipt) -> str | None:
     """Return why a gate refuses the start of its job, None when it lets it pass.
 

@@ -26,8 +26,10 @@ class LiveRun(msgspec.Struct, eq=False):
     `runner` is the instance that it is handed over to; None before that. `start` is what that one
     is still to be sent. `cancelled`: why it is to end, which the runner may not have heard.
     `ending`: its result is on the way to the disk. `faults`: errors of hookd's own on its way to
-    the runner. `retry_due`: the moment of the loop's clock
-    from which its next attempt may start, where there is to be one.
+    the runner. `retry_due`: the moment of the loop's clock from which its next attempt may start,
+    where there is to be one. `refusal` is what its end means for the job. `deadline`: the moment
+    of that clock at which a gate must have decided, with all its attempts; `overdue`: it had not,
+    and its job is decided without it.
     """
 
     run: HookRun
@@ -39,6 +41,9 @@ class LiveRun(msgspec.Struct, eq=False):
     ending: bool = False
     faults: int = 0
     retry_due: float | None = None
+    refusal: str | None = None
+    deadline: float | None = None
+    overdue: bool = False
 
 
 class LiveEvent(msgspec.Struct, eq=False):
@@ -70,6 +75,15 @@ class LiveEvent(msgspec.Struct, eq=False):
         self.open.add(run.run_id)
         if gate:
             self.gates.add(run.run_id)
+
+    def decide(self, run_id: int, refusal: str | None) -> None:
+        """Wait no more for a gate whose time to decide is over; `refusal` where that is a no."""
+        self.gates.discard(run_id)
+        self.open.discard(run_id)
+        if self.refusal is None:
+            self.refusal = refusal
+        for follower in self._followers:
+            follower.wake()
 
     def changed(self, run: HookRun) -> None:
         """Tell all followers that a run has changed."""
@@ -246,8 +260,9 @@ class Roster:
         _fill_in(live.run, receipt)
         event.changed(live.run)
         self.observe(event.job_id, live.run)
-        if not event.open:
-            self._events.pop((event.job, event.phase), None)
+        key = event.job, event.phase
+        if not event.open and self._events.get(key) is event:
+            del self._events[key]
 
     def forget(self, run_id: int) -> None:
         """Let a run go of which no more is to be told; the books have it."""
@@ -257,8 +272,9 @@ class Roster:
         event = live.event
         event.open.discard(run_id)
         event.gates.discard(run_id)
-        if not event.open:
-            self._events.pop((event.job, event.phase), None)
+        key = event.job, event.phase
+        if not event.open and self._events.get(key) is event:
+            del self._events[key]
 
     def bring_up_to_date(self, jobs: Iterable[Job]) -> None:
         """Put what is known of live runs in the place of what the books say of them."""

@@ -65,18 +65,18 @@ class JobRow(msgspec.Struct, frozen=True):
 
     def age(self, now: Now) -> int:
         """Return how old the job is, in microseconds."""
-        return age_of(self.boot_id, self.boottime_usec, self.started_usec, now)
+        return age_of(Now(self.started_usec, self.boottime_usec, self.boot_id), now)
 
 
-def age_of(boot_id: str, boottime_usec: int, started_usec: int, now: Now) -> int:
+def age_of(since: Now, now: Now) -> int:
     """Return the age of a job that began then, in microseconds.
 
     By boot time where it began in this boot, so that a set clock neither ends a job nor keeps
     it. A job of an earlier boot is at least as old as this boot, whatever the clock said then.
     """
-    if boot_id == now.boot_id:
-        return now.boottime_usec - boottime_usec
-    return max(now.boottime_usec, now.usec - started_usec)
+    if since.boot_id == now.boot_id:
+        return now.boottime_usec - since.boottime_usec
+    return max(now.boottime_usec, now.usec - since.usec)
 
 
 JOBS = f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs"

@@ -136,6 +136,14 @@ class RunBooks:
         """Write the ends of runs, their next attempts and their jobs' refusals."""
         return [self._finish(finish, now) for finish in finishes]
 
+    def overdue(self, run_id: int, refusal: str | None, now: Now) -> None:
+        """Write that a gate's job was decided without it, and the refusal where it was one."""
+        self._execute("UPDATE runs SET overdue = 1 WHERE run_id = ?", (run_id,))
+        if refusal is not None:
+            query = "SELECT job FROM runs WHERE run_id = ?"
+            for (job,) in self.connection.execute(query, (run_id,)).fetchall():
+                self._execute(_REFUSE, (refusal, now.usec, job))
+
     def open_runs(self, overlap_key: Callable[[str, Event], str]) -> list[OpenRun]:
         """Return every run that has not ended, oldest first.
 
@@ -143,11 +151,11 @@ class RunBooks:
         and is not kept.
         """
         rows = self.connection.execute(
-            "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec, replay FROM runs"
-            " WHERE state <> 'ended' ORDER BY run_id"
+            "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec, replay, overdue"
+            " FROM runs WHERE state <> 'ended' ORDER BY run_id"
         ).fetchall()
         found = []
-        for run_id, job_key, phase, hook, attempt, state, runner, due_usec, replay in rows:
+        for run_id, job_key, phase, hook, attempt, state, runner, due, replay, overdue in rows:
             job = job_row(self.connection, job_key)
             open_run = OpenRun(
                 run=new_run(run_id, hook, Phase(phase), attempt),
@@ -160,7 +168,9 @@ class RunBooks:
                 test=job.test,
                 stored=Stored(state),
                 runner=runner,
-                due_usec=due_usec,
+                due_usec=due,
+                overdue=bool(overdue),
+                since=Now(job.started_usec, job.boottime_usec, job.boot_id),
             )
             found.append(open_run)
         return found

@@ -9,6 +9,7 @@ hooks), its due time (retries), its rivals (`overlap`), and a free slot. Pure.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -78,6 +79,10 @@ class _Job(msgspec.Struct):
             return self.starts > 0
         return self.gates > 0 and not ticket.gate
 
+    def release(self) -> list[Ticket]:
+        held, self.held = self.held, []
+        return held
+
 
 class _Lane(msgspec.Struct):
     """One hook's runs that could start, oldest first, and how many it has running."""
@@ -107,7 +112,7 @@ class Schedule:
         self._config = config
         self._tickets: dict[int, Ticket] = {}
         self._jobs: dict[int, _Job] = {}
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
         self._rivals: dict[tuple[str, str], dict[int, Ticket]] = {}
         self._timers: list[tuple[float, int]] = []
 
@@ -118,7 +123,7 @@ class Schedule:
             if _overlap(config, hook) == "parallel":  # now nothing but slots keeps them waiting
                 for ticket in rivals.values():
                     if not ticket.taken and not ticket.dropped:
-                        self._lane(ticket).push(ticket)
+                        self._lanes[ticket.hook].push(ticket)
 
     def __contains__(self, run_id: int) -> bool:
         return run_id in self._tickets
@@ -142,7 +147,7 @@ class Schedule:
         for ticket in tickets:
             self._count_in(ticket)
             self.waiting += 1
-            self._lane(ticket).waiting += 1
+            self._lanes[ticket.hook].waiting += 1
         decisions: list[Decision] = []
         for ticket in tickets:
             self._advance(ticket, now, decisions)
@@ -167,12 +172,12 @@ class Schedule:
             if choice is None:
                 break
             ticket = self._lanes[choice].pop()
-            reason = self._unwanted(ticket)
+            reason = _unwanted(self._config, self.parked, ticket)
             if reason is not None:
                 _drop(ticket, reason[0], reason[1], drops)
             elif not ticket.dropped:
                 self.waiting -= 1
-                self._lane(ticket).waiting -= 1
+                self._lanes[ticket.hook].waiting -= 1
                 self._take(ticket)
                 starts.append(ticket)
         starts.sort(key=lambda t: (t.order, t.run_id))
@@ -184,14 +189,14 @@ class Schedule:
             job = self._jobs[ticket.job]
             ticket.taken = False
             self.running -= 1
-            self._lane(ticket).running -= 1
+            self._lanes[ticket.hook].running -= 1
             self.waiting += 1
-            self._lane(ticket).waiting += 1
+            self._lanes[ticket.hook].waiting += 1
             if job.holds(ticket):  # adopted: an earlier instance had not come to see that
                 self._next_rival(ticket)
                 job.held.append(ticket)
             else:
-                self._lane(ticket).push(ticket)
+                self._lanes[ticket.hook].push(ticket)
 
     def ended(self, run_id: int, now: float, retry: Ticket | None = None) -> list[Decision]:
         """Note that a run has ended, was dropped or is followed by `retry`."""
@@ -199,7 +204,7 @@ class Schedule:
         decisions: list[Decision] = []
         if ticket is None:
             return decisions
-        lane = self._lane(ticket)
+        lane = self._lanes[ticket.hook]
         if ticket.taken:
             self.running -= 1
             lane.running -= 1
@@ -213,6 +218,32 @@ class Schedule:
             decisions += self.add([retry], now)
         self._count_out(ticket, now, decisions)
         return decisions
+
+    def decided(self, run_id: int, now: float) -> list[Decision]:
+        """Let a gate's job go on: it is decided, and this run is no gate any more."""
+        ticket = self._tickets[run_id]
+        decisions: list[Decision] = []
+        if ticket.gate:
+            ticket.gate = False
+            job = self._jobs[ticket.job]
+            job.gates -= 1
+            for other in job.release():
+                self._advance(other, now, decisions)
+        return decisions
+
+    def obstacle(self, ticket: Ticket, now: float) -> str:
+        """Return what a run that waits is waiting for, in words."""
+        lane, hook = self._lanes[ticket.hook], self._config.hooks.get(ticket.hook)
+        rivals = self._rivals.get((ticket.hook, ticket.overlap_key), {})
+        if ticket.due is not None and ticket.due > now:
+            return f"its attempt {ticket.attempt} is not due yet"
+        if ticket.run_id in rivals and not ticket.ready:
+            return f"run {next(iter(rivals))} has not ended, and overlap is serial"
+        if self.running >= self._config.daemon.max_running:
+            return f"all {self._config.daemon.max_running} slots are taken"
+        if hook is not None and lane.running >= hook.run.max_running:
+            return f"all {hook.run.max_running} slots of the hook are taken"
+        return "it has not come to its turn"
 
     def job_ended(self, job: int) -> list[Drop]:
         """Return what the end of a job makes obsolete: `obsolete = "skip"` start hooks in wait."""
@@ -280,7 +311,7 @@ class Schedule:
             decisions += self.cancel(rivals.values(), f"replaced by run {ticket.run_id}")
         rivals[ticket.run_id] = ticket
         if overlap == "parallel" or len(rivals) == 1:
-            self._lane(ticket).push(ticket)
+            self._lanes[ticket.hook].push(ticket)
 
     def _next_rival(self, ticket: Ticket) -> None:
         rivals = self._rivals.get((ticket.hook, ticket.overlap_key))
@@ -291,7 +322,7 @@ class Schedule:
         elif not any(t.taken or (t.ready and not t.dropped) for t in rivals.values()):
             following = next((t for t in rivals.values() if not t.dropped), None)
             if following is not None:
-                self._lane(following).push(following)
+                self._lanes[following.hook].push(following)
 
     def _choose(self) -> str | None:
         """Return the lane whose oldest run gets the next slot, None when there is none to give."""
@@ -311,13 +342,6 @@ class Schedule:
                 best, choice = rank, name
         return choice
 
-    def _unwanted(self, ticket: Ticket) -> tuple[Result, str] | None:
-        if ticket.hook not in self._config.hooks:
-            return Result.CANCELLED, "the hook is configured no longer"
-        if ticket.hook in self.parked and not ticket.test:
-            return Result.SKIPPED, "the hook is parked; hookctl resume frees it"
-        return None
-
     # The books of counts.
 
     def _count_in(self, ticket: Ticket) -> None:
@@ -334,19 +358,23 @@ class Schedule:
         if ticket.phase is Phase.START:
             job.starts -= 1
             job.gates -= ticket.gate
-        held, job.held = job.held, []
-        for other in held:
+        for other in job.release():
             self._advance(other, now, decisions)
         if not job.tickets:
             del self._jobs[ticket.job]
 
-    def _lane(self, ticket: Ticket) -> _Lane:
-        return self._lanes.setdefault(ticket.hook, _Lane())
-
     def _take(self, ticket: Ticket) -> None:
         ticket.taken = True
         self.running += 1
-        self._lane(ticket).running += 1
+        self._lanes[ticket.hook].running += 1
+
+
+def _unwanted(config: Config, parked: set[str], ticket: Ticket) -> tuple[Result, str] | None:
+    if ticket.hook not in config.hooks:
+        return Result.CANCELLED, "the hook is configured no longer"
+    if ticket.hook in parked and not ticket.test:
+        return Result.SKIPPED, "the hook is parked; hookctl resume frees it"
+    return None
 
 
 def _overlap(config: Config, hook: str) -> str:

@@ -104,6 +104,8 @@ MIGRATIONS: tuple[str, ...] = (
         last_job_id INTEGER NOT NULL
     );
     """,
+    # 1: the gate's time to decide was over, and on_error has decided: its end decides nothing.
+    "ALTER TABLE runs ADD COLUMN overdue INTEGER NOT NULL DEFAULT 0;",
 )
 
 VERSION = len(MIGRATIONS)

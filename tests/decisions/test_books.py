@@ -184,7 +184,7 @@ def test_an_end_of_nothing_and_a_second_end(books: Ledger) -> None:
     ]
     for act in acts:
         error = refused(books, JobAlreadyEnded, act)
-        assert error.parameters() == {"job_id": 1, "outcome": "error"}
+        assert error.parameters() == {"job_id": 1, "outcome": "error", "reason": None}
 
 
 def test_hookd_names_a_job_by_its_key_to_lose_it(path: Path) -> None:

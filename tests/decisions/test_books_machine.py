@@ -200,7 +200,9 @@ class Model(RuleBasedStateMachine):
             if job is None:
                 expected = NoSuchJob(named.get("job_id"), server_id)
             elif job.state != "running":
-                expected = JobAlreadyEnded(job.job_id, job.outcome)
+                expected = JobAlreadyEnded(
+                    job.job_id, job.outcome, "no" if job.state == "refused" else None
+                )
         if isinstance(expected, HookdError):
             self.same_error(expected, act)
         elif expected is not None:

@@ -28,6 +28,7 @@ from hookd.server.lifecycle import (
     next_attempt,
     recover,
     refusal,
+    time_to_decide,
 )
 from tests.decisions.making import configuration, receipt
 
@@ -127,6 +128,24 @@ def test_a_wait_is_always_finite_and_spread_over_its_upper_half(
     waits = hook('[retry]\nbackoff = "1ms"\nmax_backoff = "1h"')
     whole = backoff(waits, attempt, 1.0)
     assert whole / 2 <= backoff(waits, attempt, chance) <= whole <= 3600
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ("", 610),
+        ('limits.timeout = "1s"\nlimits.kill_grace = "100ms"', 1.1),
+        ('limits.timeout = "5s"\nlimits.kill_grace = "1s"\nretry.attempts = 2', 22),
+        (
+            'limits.timeout = "5s"\nlimits.kill_grace = "1s"\n'
+            '[retry]\nattempts = 4\nbackoff = "10s"\nmax_backoff = "15s"',
+            24 + 10 + 15 + 15,
+        ),
+        ('run.on_crash = "rerun"', 610),  # a rerun comes out of the same time
+    ],
+)
+def test_how_long_a_gate_has_to_decide(options: str, seconds: float) -> None:
+    assert time_to_decide(hook(f'kind = "gate"\n{options}')) == pytest.approx(seconds)
 
 
 GATE, LENIENT = hook('kind = "gate"'), hook('kind = "gate"\non_error = "allow"')

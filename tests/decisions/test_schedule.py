@@ -71,6 +71,36 @@ def test_start_hooks_wait_for_the_gates_of_their_job() -> None:
     assert begun(plan) == [1]
 
 
+def test_start_hooks_go_on_when_their_job_is_decided_without_its_gate() -> None:
+    plan = schedule(h="", g='kind = "gate"')
+    plan.add([ticket(1, job=1), ticket(2, "g", job=1, gate=True)], 0)
+    plan.add([ticket(4, job=1, phase=END)], 0)
+    assert begun(plan) == [2]
+    assert (plan.decided(2, 0), plan.decided(2, 0)) == ([], [])
+    assert begun(plan) == [1]
+    plan.ended(1, 0)
+    assert begun(plan) == []  # the gate's run has not ended
+    plan.ended(2, 0)
+    assert begun(plan) == [4]
+
+
+def test_what_a_run_waits_for_in_words() -> None:
+    hooks = {"h": "run.max_running = 1", "s": 'run.overlap = "serial"', "g": ""}
+    plan = schedule("daemon.max_running = 2", **hooks)
+    tickets = [ticket(1), ticket(2), ticket(3, "s"), ticket(4, "s"), ticket(5, "g")]
+    plan.add([*tickets, late := ticket(6, "g", attempt=2, due=5.0)], 0)
+    assert plan.obstacle(tickets[4], 0) == "it has not come to its turn"
+    assert begun(plan) == [1, 3]
+    assert [plan.obstacle(tickets[at], 0) for at in (1, 3, 4)] == [
+        "all 2 slots are taken",
+        "run 3 has not ended, and overlap is serial",
+        "all 2 slots are taken",
+    ]
+    assert plan.obstacle(late, 4.9) == "its attempt 2 is not due yet"
+    plan.ended(3, 0)
+    assert plan.obstacle(tickets[1], 0) == "all 1 slots of the hook are taken"
+
+
 def test_the_order_among_the_hooks_of_a_phase() -> None:
     plan = schedule("daemon.max_running = 2", a="order = 9", b="order = 1", c="order = 5")
     plan.add([ticket(1, "a", order=9), ticket(2, "b", order=1), ticket(3, "c", order=5)], 0)
