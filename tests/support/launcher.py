@@ -116,7 +116,7 @@ class Zygote:
         with theirs:
             self.process = subprocess.Popen(
                 [str(program), abi.PACKETS],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=dict[str, str](),
