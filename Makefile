@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack load soak coverage mutation bench exposure pages lint dist deb rpm clean
+.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack load soak sanitize coverage mutation bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ load: ## run thousands of jobs at once and check that replies arrive in time
 
 soak: ## run good and hostile load for MINUTES and check that nothing grows
 	@MINUTES=$(MINUTES) tests/run -m soak
+
+sanitize: ## run the runner's tests with a launcher compiled with sanitizers
+	@tests/run -m sanitize
 
 coverage: ## measure the coverage of the default tests and compare it with the required values
 	@tests/run -m coverage -s

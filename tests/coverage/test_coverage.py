@@ -26,7 +26,9 @@ LOOKS_AT_IMPORTS = (  # of which coverage.py has its own, in every process
     "tests/cli/test_exit_codes.py::test_a_plain_start_imports_nothing_that_it_does_not_need"
 )
 PACKAGE_PERCENT = 95.0
-SLOW = ("system", "hostile", "crash", "fuzz", "attack", "soak", "load", "coverage")
+SLOW = (
+    "system", "hostile", "crash", "fuzz", "attack", "soak", "load", "sanitize", "coverage",
+)  # fmt: skip
 
 pytestmark = [pytest.mark.coverage, pytest.mark.timeout(1800)]
 
