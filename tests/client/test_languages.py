@@ -87,7 +87,7 @@ def run(program: list[str], daemon: Daemon, *words: str) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def gated(shared: Daemon) -> Daemon:
     """Return a started daemon with a gate that takes its time, and refuses the profile `full`."""
-    gate = shared.script("gate", 'sleep 1; test "$HOOKD_PROFILE_NAME" != full || exit 1\n')
+    gate = shared.script("gate", 'sleep 0.6; test "$HOOKD_PROFILE_NAME" != full || exit 1\n')
     shared.hook("gate", f'command = "{gate}"\nkind = "gate"\nphases = ["start"]\n')
     shared.start()
     return shared

@@ -152,7 +152,7 @@ def test_a_reload_of_its_file_frees_a_hook_and_one_of_another_does_not(common: D
 
 
 def test_a_clock_that_was_set_back_delays_a_retry_by_max_backoff_at_most(daemon: Daemon) -> None:
-    noting(daemon, "fails", retry(2, "3s") + 'max_backoff = "3s"\n', "exit 1")
+    noting(daemon, "fails", retry(2, "1s") + 'max_backoff = "1s"\n', "exit 1")
     daemon.start()
     with Wire(daemon.socket) as wire:
         wire.start()
