@@ -32,7 +32,9 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
 
     loaded = load_files(list(files)) if files else load(None)
     audit(loaded)
-    return _tell(settings, Loaded(len(loaded.config.hooks), list(loaded.notes)), "found in order")
+    return _tell(
+        settings, Loaded(len(loaded.config.hooks), list(loaded.notes)), "checked, no errors"
+    )
 
 
 @command()

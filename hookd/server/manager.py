@@ -181,7 +181,7 @@ class Manager:
         """End the runs of a job, or one run."""
         check_cancel(asked)
         dispatcher = self._facilities.dispatcher
-        reason = f"cancelled by uid {session.peer.uid}"
+        reason = f"requested by uid {session.peer.uid}"
         if asked.run_id is not None:
             cancelled = dispatcher.cancel([asked.run_id], reason)
             if not cancelled:

@@ -19,7 +19,7 @@ def test_check_of_files_needs_no_daemon(tmp_path: Path) -> None:
     (tmp_path / "hookd.toml").write_text("[daemon]\nmax_running = 0\n")
     (tmp_path / "bad.toml").write_text(BAD)
     done = hookctl("check", tmp_path / "good.toml")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1 hook found in order\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 hook checked, no errors\n", "")
     done = hookctl("check", *(tmp_path / f"{n}.toml" for n in ("hookd", "good", "bad")))
     assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
@@ -62,7 +62,7 @@ def test_check_reads_what_a_user_has_set_up(tmp_path: Path) -> None:
     if os.geteuid() == 0:  # root's is /etc/hookd, whatever the environment says
         assert str(tmp_path) not in done.stdout + done.stderr
     else:
-        assert (done.returncode, done.stdout) == (0, "1 hook found in order\n")
+        assert (done.returncode, done.stdout) == (0, "1 hook checked, no errors\n")
         assert "good.toml~: ignored" in done.stderr
 
 

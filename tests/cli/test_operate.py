@@ -105,6 +105,7 @@ def test_cancel_ends_what_hangs_by_job_or_by_run(stuck: Daemon) -> None:
             assert (done.returncode, done.stdout) == (0, f"cancelled: run {run_id}\n")
         eventually(lambda: [run.state for run in hanging()] == [RunState.ENDED] * 2)
         assert [run.result for run in hanging()] == [Result.CANCELLED] * 2
+        assert {run.reason for run in hanging()} == {f"requested by uid {os.geteuid()}"}
     again = hookctl("--socket", stuck.socket, "cancel", "1")
     assert (again.returncode, again.stdout) == (0, "nothing of it waits or runs\n")
     as_json = hookctl("--socket", stuck.socket, "--json", "cancel", "1")
