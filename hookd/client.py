@@ -271,7 +271,10 @@ class Client:
     def _send(self, request: bytes) -> None:
         if self._socket is None:
             self._socket = self._connect()
-        self._socket.sendall(request)
+        try:
+            self._socket.sendall(request)
+        except BrokenPipeError:  # said of the connection alone: of an output it means less
+            raise ConnectionResetError("hookd closed the connection before it answered") from None
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -314,7 +317,20 @@ def _request(method: str, parameters: Mapping[str, Any], more: bool = False) -> 
     }
     if more:
         request["more"] = True
-    return msgspec.json.encode(request) + b"\0"
+    try:
+        return msgspec.json.encode(request) + b"\0"
+    except UnicodeEncodeError as e:
+        raise _no_text(request["parameters"]) from e
+
+
+def _no_text(parameters: Mapping[str, Any]) -> InvalidParameter:
+    """Return the error for the parameter that has half of a pair in it: no text can be sent so."""
+    for name, value in parameters.items():
+        try:
+            msgspec.json.encode(value)
+        except UnicodeEncodeError:
+            return InvalidParameter(name, f"found {value!r}; allowed: text in UTF-8")
+    raise AssertionError("one of them has")
 
 
 def _answer(reply: _Reply, answer: type[_T]) -> _T:

@@ -9,11 +9,12 @@ handler, which `Faults` is. Nothing here knows what a job, a run or a message is
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from hookd.terminal import say
 
 AGAIN_SEC = (0.05, 0.25, 1.0, 5.0)  # before a call that raised is made again; the last for good
 RECORD_EVERY_SEC = 1.0  # between two records of one place: the count has them all
@@ -80,7 +81,8 @@ class Faults:
         try:
             self._record(fields, detail=detail)
         except Exception:  # the way to the journal may be what is broken
-            print(f"{detail}\n{trace}", file=sys.stderr)
+            for line in (detail, *trace.splitlines()):
+                say(line, error=True)
 
 
 def words(error: BaseException) -> str:

@@ -72,7 +72,8 @@ class Notifier:
 
     def _feed(self) -> None:
         """Feed the watchdog from the loop itself: one that hangs must starve it."""
-        interval = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+        given = os.environ.get("WATCHDOG_USEC", "")
+        interval = int(given) / 1e6 if given.isascii() and given.isdecimal() else 0
         if interval and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             self._watchdog.within(interval / FEEDS)
             state = ["WATCHDOG=1"]

@@ -7,6 +7,8 @@ the template of MESSAGE over the record's fields and `detail`. Pure.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from hookd.model import Receipt, Result
@@ -228,16 +230,34 @@ FAULT = _kind(
     "Please report it, with the record: journalctl -o verbose MESSAGE_ID=@MESSAGE_ID@",
 )  # fmt: skip
 
-# What could move a terminal's cursor, forge a line or is no character at all; a tab may stay.
-_ESCAPES = {
-    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    for code in (*range(0x09), *range(0x0A, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
-}
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f"  # control characters; a tab may stay
+    "\u2028\u2029"  # line ends
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the order of a line round
+    "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # what cannot be seen
+    "\U000e0000-\U000e007f\ud800-\udfff]"  # tags; halves of a pair
+)
+"""What a terminal takes for something else than text, or nobody can see.
+
+Two that cannot be seen may stay, U+200C and U+200D: they are spelling in Persian, Hindi and emoji.
+"""
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, control characters as \\xNN."""
-    return text if text.isprintable() else text.translate(_ESCAPES)
+    """Return the text on one line; what is `UNPRINTABLE` as \\xNN, \\uNNNN or \\UNNNNNNNN.
+
+    A byte that was not UTF-8, which Python has as half of a pair, is shown as that byte.
+    """
+    return text if text.isprintable() else UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # os.fsdecode(), PEP 383
+        code -= 0xDC00
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def printable_bytes(data: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hookd.cli.base import Settings
+from hookd.cli.base import Settings, number
 from hookd.model import Outcome
 
 
@@ -131,7 +131,7 @@ def _add(values: dict[str, Any], argument: Argument, word: str) -> None:
         case "flag":
             values[argument.name] = True
         case "number":
-            values[argument.name] = int(word)
+            values[argument.name] = number(word)
         case "pair":
             key, value = pair(word)
             values.setdefault(argument.name, {})[key] = value

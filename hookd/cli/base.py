@@ -6,11 +6,11 @@ Imported by each start of hookctl: nothing heavy enters here, not even click.
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+import re
 
 import msgspec
 
+from hookd import terminal
 from hookd.client import Client
 
 DONE = 0
@@ -40,15 +40,17 @@ class Misuse(Exception):
         self.command = command
 
 
-def print_json(value: Any, file: Any = None) -> None:
-    """Print a value as one JSON document: a line, or indented for people on a terminal."""
-    file = file or sys.stdout
-    text = msgspec.json.encode(value)
-    if file.isatty():
-        text = msgspec.json.format(text, indent=2)
-    print(text.decode(), file=file, flush=True)
+def number(word: str) -> int:
+    """Return a whole number as people write it: digits, with a minus at most. Raises ValueError.
+
+    int() takes more: `1_000`, digits of other scripts. Blanks around it may stay, such as the end
+    of the line that an ID was read from.
+    """
+    if re.fullmatch(r"\s*-?[0-9]{1,19}\s*", word, re.ASCII) is None:
+        raise ValueError(f"found {word!r}; allowed: a number")
+    return int(word)
 
 
 def note(text: str) -> None:
     """Tell people something beside the output: a line on standard error."""
-    print(f"hookctl: {text}", file=sys.stderr)
+    terminal.note("hookctl", text)

@@ -9,9 +9,26 @@ from typing import Any
 import click
 
 from hookd.cli.arguments import COMMON, Argument, pair
-from hookd.cli.base import Settings
+from hookd.cli.base import Settings, number
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def whole(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """Return the type of a whole number, where given between two bounds, both allowed."""
+
+    def integer(word: str) -> int:  # help shows this name
+        try:
+            found = number(word)
+        except ValueError as e:
+            raise click.BadParameter(str(e)) from None
+        if least is not None and found < least:
+            raise click.BadParameter(f"found {found}; allowed: a number from {least}")
+        if most is not None and found > most:
+            raise click.BadParameter(f"found {found}; allowed: a number up to {most}")
+        return found
+
+    return integer
 
 
 class Command(click.Command):
@@ -58,7 +75,7 @@ def options(*arguments: Argument) -> Decorator:
 def _attributes(argument: Argument) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "flag": {"is_flag": True},
-        "number": {"type": int},
+        "number": {"type": whole()},
         "choice": {"type": click.Choice(argument.choices)},
         "pair": {"multiple": True, "callback": _pairs},
     }

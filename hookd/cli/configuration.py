@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
-from hookd.cli.words import safe
 from hookd.confdir import load, load_files
+from hookd.terminal import print_json, say
 
 
 class Loaded(msgspec.Struct):
@@ -53,6 +53,6 @@ def _tell(settings: Settings, loaded: Loaded, what: str) -> int:
         print_json(loaded)
         return DONE
     for line in loaded.notes:
-        note(safe(line))
-    print(f"{loaded.hooks} hook{'' if loaded.hooks == 1 else 's'} {what}")
+        note(line)
+    say(f"{loaded.hooks} hook{'' if loaded.hooks == 1 else 's'} {what}")
     return DONE

@@ -6,10 +6,11 @@ from __future__ import annotations
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, print_json
-from hookd.cli.command import command
+from hookd.cli.base import DONE, Settings
+from hookd.cli.command import command, whole
 from hookd.cli.draw import table
 from hookd.model import HookRun
+from hookd.terminal import print_json, say
 
 
 class Cancelled(msgspec.Struct):
@@ -19,8 +20,8 @@ class Cancelled(msgspec.Struct):
 
 
 @command()
-@click.argument("job_id", type=int, required=False)
-@click.option("--run", "run_id", type=int, metavar="ID", help="Only this run of a hook.")
+@click.argument("job_id", type=whole(), required=False)
+@click.option("--run", "run_id", type=whole(), metavar="ID", help="Only this run of a hook.")
 def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
     """End the hooks of a job, or one run.
 
@@ -35,7 +36,7 @@ def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
         print_json(answer)
     else:
         runs = ", ".join(str(run) for run in answer.runs)
-        print(f"cancelled: run {runs}" if runs else "nothing of it waits or runs")
+        say(f"cancelled: run {runs}" if runs else "nothing of it waits or runs")
     return DONE
 
 
@@ -57,7 +58,7 @@ class Replayed(msgspec.Struct):
 
 
 @command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=whole())
 def replay(settings: Settings, job_id: int) -> int:
     """Run the hooks of a job once more.
 

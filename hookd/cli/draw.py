@@ -6,14 +6,12 @@ rich is imported for a terminal alone.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
 
-import click
-
-from hookd.cli.words import moment, safe
+from hookd.cli.words import cell, moment
+from hookd.terminal import Painted, say
 
 RED = ("failed", "signalled", "timeout", "limit", "spawn-failed", "error", "lost", "parked")
 YELLOW = ("warning", "refused", "canceled", "cancelled", "interrupted", "unknown")
@@ -36,7 +34,7 @@ def table(
 
     `spare` are headings whose columns a narrow terminal does without, the first one first.
     """
-    cells = [[safe(str(cell)) for cell in row] for row in rows]
+    cells = [[cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
         _rich(headings, cells, spare)
     else:
@@ -51,16 +49,9 @@ def at(usec: int | None) -> str:
     return clock if short else full
 
 
-def paint(text: str) -> str:
+def paint(text: str) -> Painted:
     """Return a state or result in its colour."""
-    return style(text, colour(text))
-
-
-def style(text: str, colour: str) -> str:
-    """Return text in a colour (empty: none), where a terminal shows colours (no-color.org)."""
-    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return click.style(text, fg=colour)
+    return Painted(text, colour(text))
 
 
 def colour(word: str) -> str:
@@ -77,10 +68,10 @@ def _plain(headings: Sequence[str], cells: list[list[str]]) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     for line in lines:
         padded = (
-            cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
-            for cell, width, heading in zip(line, widths, headings, strict=True)
+            text.rjust(width) if heading in NUMBERS else text.ljust(width)
+            for text, width, heading in zip(line, widths, headings, strict=True)
         )
-        print((" " * GAP).join(padded).rstrip())
+        say((" " * GAP).join(padded).rstrip())
 
 
 def _rich(headings: Sequence[str], cells: list[list[str]], spare: Sequence[str]) -> None:

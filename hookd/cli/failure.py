@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How a command fails: one line that names what to do next, or JSON, and the exit code.
 
-Errors that nobody foresaw are not caught: their traceback is what a bug report needs.
+An error that nobody foresaw is shown with its traceback, which a bug report needs.
 """
 
 from __future__ import annotations
 
-import sys
+import traceback
 
 import click
 
 from hookd import errors
-from hookd.cli.base import INTERRUPTED, NO_DAEMON, REFUSED, USAGE, Misuse, print_json
-from hookd.cli.words import safe
+from hookd.cli.base import INTERRUPTED, NO_DAEMON, REFUSED, USAGE, Misuse, note
 from hookd.client import Unreachable
+from hookd.terminal import print_json
 
 _NEXT: dict[type[BaseException], str] = {
     errors.PermissionDenied: "ask for the right in [access] of hookd.toml",
@@ -40,25 +40,25 @@ _SAYS: dict[type[BaseException], str] = {
 
 
 def report(error: Exception, as_json: bool) -> int:
-    """Write the error to standard error and return the exit code; raise what was not foreseen."""
+    """Write the error to standard error and return the exit code."""
     if isinstance(error, click.Abort):
         return INTERRUPTED
-    if not isinstance(error, (click.ClickException, Misuse, errors.HookdError, OSError)):
-        raise error
     if as_json:
-        print_json(_as_json(error), sys.stderr)
+        print_json(_as_json(error), error=True)
     else:
         for line in _lines(error):
-            print(f"hookctl: {line}", file=sys.stderr)
-    if isinstance(error, (click.UsageError, Misuse)):
-        return USAGE
+            note(line)
+    if isinstance(error, (click.UsageError, Misuse)) or isinstance(error.__cause__, UnicodeError):
+        return USAGE  # the latter: an argument that cannot be sent
     return NO_DAEMON if isinstance(error, Unreachable) else REFUSED
 
 
 def _lines(error: Exception) -> list[str]:
     """Return a line for the error; for a configuration one for each error in it."""
+    if not isinstance(error, (click.ClickException, Misuse, errors.HookdError, OSError)):
+        return "".join(traceback.format_exception(error)).splitlines()
     if isinstance(error, errors.ConfigError):
-        return [safe(line) for line in error.errors]
+        return list(error.errors)
     hint = _NEXT.get(type(error))
     text = _SAYS.get(type(error)) or str(error)
     if isinstance(error, click.ClickException):
@@ -67,7 +67,7 @@ def _lines(error: Exception) -> list[str]:
             hint = f"{error.ctx.command_path} --help"
     if isinstance(error, Misuse):
         hint = f"hookctl {error.command} --help"
-    return [safe(f"{text} ({hint})" if hint else text)]
+    return [f"{text} ({hint})" if hint else text]
 
 
 def _as_json(error: Exception) -> dict[str, object]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from hookd.cli import appconfig as syncrify_config
-from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
 from hookd.confdir import default_path
+from hookd.terminal import document, print_json, say
 
 
 @command("import-syncrify")
@@ -43,9 +44,9 @@ def import_syncrify(settings: Settings, appconfig: Path, output: str | None) -> 
     if settings.json:
         print_json({"path": str(path), "file": text, "command": script, "problem": problem})
     elif output == "-":
-        click.echo(text, nl=False)
+        document(text)
     else:
-        print(f"wrote {path}" + ("" if problem else "; next: hookctl check, hookctl reload"))
+        say(f"wrote {path}" + ("" if problem else "; next: hookctl check, hookctl reload"))
     return DONE
 
 

@@ -10,12 +10,13 @@ import click
 import msgspec
 
 from hookd.cli.arguments import WHO
-from hookd.cli.base import DONE, Settings, note, print_json
-from hookd.cli.command import command, options
+from hookd.cli.base import DONE, Settings, note
+from hookd.cli.command import command, options, whole
 from hookd.cli.draw import at, paint, table
 from hookd.cli.when import past
-from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, safe, size, span
+from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, size, span
 from hookd.model import HookRun, Job, JobState, Outcome
+from hookd.terminal import Painted, print_json, say
 
 _HEADINGS = (
     "JOB", "STATE", "PROFILE", "USER", "CLIENT", "STARTED", "DURATION", "FILES", "BYTES", "HOOKS",
@@ -40,7 +41,7 @@ class Page(msgspec.Struct, kw_only=True):
 @click.option("--since", "since_usec", type=past, metavar="TIME", help="Started since.")
 @click.option("--until", "until_usec", type=past, metavar="TIME", help="Started until.")
 @click.option("--unfinished", is_flag=True, help="Only those that have a hook waiting or running.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="Jobs of a page.")
+@click.option("--limit", type=whole(1, 1000), default="100", help="Jobs of a page.")
 @click.option("--cursor", help="Go on where the last page ended.")
 def jobs(settings: Settings, **filters: Any) -> int:
     """List jobs, the newest first.
@@ -75,7 +76,7 @@ def _row(job: Job, now: int) -> list[object]:
 
 
 @command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=whole())
 def job(settings: Settings, job_id: int) -> int:
     """Show the life of one job.
 
@@ -90,8 +91,12 @@ def job(settings: Settings, job_id: int) -> int:
     return DONE
 
 
+_Moment = tuple[int | None, list[str | Painted], list[str]]
+"""When something was (None: not yet), what, and lines that belong to it."""
+
+
 def _show(job: Job) -> None:
-    print(f"job {job.job_id}: {paint(job_state(job))}")
+    say(f"job {job.job_id}: ", paint(job_state(job)))
     facts = [
         ("profile", job.profile),
         ("user", job.user),
@@ -105,28 +110,29 @@ def _show(job: Job) -> None:
     ]
     for name, value in facts:
         if value:
-            print(f"  {safe(name):<8} {safe(value)}")
-    for usec, text, printed in _timeline(job):
+            say(f"  {name:<8} {value}")
+    for usec, words, printed in _timeline(job):
         passed = "waiting" if usec is None else "+" + span(max(0, usec - job.started_usec))
-        print(f"{passed:>11}  {text}")
+        say(f"{passed:>11}  ", *words)
         for line in printed:
-            print(f"{'':11}  {safe(line)}")
+            say(f"{'':11}  {line}")
 
 
-def _timeline(job: Job) -> list[tuple[int | None, str, list[str]]]:
-    life: list[tuple[int | None, str, list[str]]] = [(job.started_usec, "job started", [])]
+def _timeline(job: Job) -> list[_Moment]:
+    life: list[_Moment] = [(job.started_usec, ["job started"], [])]
     if job.ended_usec is not None:
-        life.append((job.ended_usec, f"job ended: {paint(job_state(job))}", []))
+        life.append((job.ended_usec, ["job ended: ", paint(job_state(job))], []))
     for run in job.hooks:
-        name = f"{run.phase.value} hook {safe(run.hook)} (run {run.run_id}"
+        name = f"{run.phase.value} hook {run.hook} (run {run.run_id}"
         name += f", attempt {run.attempt})" if run.attempt > 1 else ")"
         if run.started_usec is not None:
-            life.append((run.started_usec, f"{name} started", []))
+            life.append((run.started_usec, [f"{name} started"], []))
         if run.ended_usec is not None:
-            text = f"{name} {paint(ended(run))}"
-            life.append((run.ended_usec, text, _receipt(run) + _printed(run)))
+            life.append(
+                (run.ended_usec, [f"{name} ", paint(ended(run))], _receipt(run) + _printed(run))
+            )
         elif run.started_usec is None:
-            life.append((None, f"{name} waits", []))
+            life.append((None, [f"{name} waits"], []))
     return sorted(life, key=lambda entry: (entry[0] is None, entry[0] or 0))
 
 

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
-from hookd.cli.base import DONE, REFUSED, Settings, note, print_json
-from hookd.cli.command import command
-from hookd.cli.draw import style
+from hookd.cli.base import DONE, REFUSED, Settings, note
+from hookd.cli.command import command, whole
 from hookd.cli.reader import (
     Record,
     as_text,
@@ -21,17 +19,18 @@ from hookd.cli.reader import (
     open_reader,
 )
 from hookd.cli.when import past
-from hookd.cli.words import moment, safe
+from hookd.cli.words import moment
+from hookd.terminal import Painted, print_json, say
 
 STYLES = {3: "red", 4: "yellow", 5: "cyan"}
 """The colour of a line by its priority; see syslog(3)."""
 
 
 @command()
-@click.argument("job_id", type=int, required=False)
-@click.option("--run", "run_id", type=int, metavar="ID", help="Only of this run of a hook.")
+@click.argument("job_id", type=whole(), required=False)
+@click.option("--run", "run_id", type=whole(), metavar="ID", help="Only of this run of a hook.")
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on as records come.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="So many of the last.")
+@click.option("-n", "--lines", type=whole(0), help="So many of the last.")
 @click.option("--since", type=past, metavar="TIME", help="Nothing older, as in hookctl jobs.")
 def logs(
     settings: Settings,
@@ -70,8 +69,7 @@ def _print(record: Record, as_json: bool) -> None:
         kept = {name: as_text(value) for name, value in record.items() if not name.startswith("_")}
         print_json({"time_usec": usec} | kept)
         return
-    name = safe(as_text(record.get("SYSLOG_IDENTIFIER", "hookd")))
+    name = as_text(record.get("SYSLOG_IDENTIFIER", "hookd"))
     mark = "|" if "HOOKD_STREAM" in record else ":"
-    line = f"{moment(usec)} {name}{mark} {safe(as_text(record.get('MESSAGE', '')))}"
-    print(style(line, STYLES.get(record.get("PRIORITY", 6), "")))
-    sys.stdout.flush()
+    line = f"{moment(usec)} {name}{mark} {as_text(record.get('MESSAGE', ''))}"
+    say(Painted(line, STYLES.get(record.get("PRIORITY", 6), "")), at_once=True)

@@ -3,33 +3,33 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from hookd import terminal
 from hookd.cli.arguments import parse
-from hookd.cli.base import INTERRUPTED, REFUSED, Settings
+from hookd.cli.base import INTERRUPTED, Settings
 from hookd.cli.submit import submit
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line, and exit with what the contract says of its end."""
-    words = sys.argv[1:] if arguments is None else arguments
+    terminal.guard()
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    terminal.finish("hookctl")
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
     call = parse(words)
     settings = call.settings if call else Settings()
     try:
-        code = submit(call) if call else _by_click(words, settings)
-        sys.stdout.flush()
+        return submit(call) if call else _by_click(words, settings)
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough; without this, the flush at exit would complain of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = REFUSED  # as click ends when one of its own writes meets this
+        return INTERRUPTED
     except Exception as error:
         from hookd.cli.failure import report
 
-        code = report(error, settings.json)
-    sys.exit(code)
+        return report(error, settings.json)
 
 
 def _by_click(words: list[str], settings: Settings) -> int:

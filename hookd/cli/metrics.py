@@ -16,9 +16,10 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as in_openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from hookd.cli.base import DONE, Settings, print_json
+from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
 from hookd.model import MetricFamily, MetricType
+from hookd.terminal import document, print_json
 
 SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
 """What the text formats put after a metric's name, where that is one word; see OpenMetrics."""
@@ -45,7 +46,7 @@ def metrics(settings: Settings, textfile: bool) -> int:
     registry = CollectorRegistry()
     registry.register(_Told(found.families))
     write = in_the_older_format if textfile else in_openmetrics
-    print(write(registry).decode(), end="")
+    document(write(registry).decode())
     return DONE
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from systemd.journal import Reader
 
 from hookd.model import HookRun
+from hookd.terminal import lost
 
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 MATCHES = ("SYSLOG_IDENTIFIER=hookd", "HOOKD_STREAM=stdout", "HOOKD_STREAM=stderr")
@@ -84,7 +85,9 @@ def last(reader: Reader, lines: int | None, since: int = 0) -> list[Record]:
 
 
 def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
-    """Yield the records that come after this one, for ever; None: after all that there are.
+    """Yield the records that come after this one; None: after all that there are.
+
+    Ends when nobody can read standard output any more.
 
     That the journal's files are rotated and removed meanwhile is the reader's to cope with.
     """
@@ -96,8 +99,10 @@ def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
     else:
         reader.seek_cursor(after["__CURSOR"])
         reader.get_next()
-    while True:
+    poll.register(1, 0)  # tells of POLLERR and POLLHUP alone, see poll(2)
+    while lost() is None:
         while record := reader.get_next():
             yield record
-        poll.poll(reader.get_timeout_ms())
+        if any(fd == 1 for fd, _ in poll.poll(reader.get_timeout_ms())):
+            return
         reader.process()

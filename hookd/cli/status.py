@@ -7,11 +7,12 @@ import time
 
 import msgspec
 
-from hookd.cli.base import DONE, REFUSED, Settings, print_json
+from hookd.cli.base import DONE, REFUSED, Settings
 from hookd.cli.command import command
 from hookd.cli.draw import at, paint, table
-from hookd.cli.words import ended, safe, span
+from hookd.cli.words import ended, span
 from hookd.model import HookRun, Phase
+from hookd.terminal import print_json, say
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -88,7 +89,7 @@ def status(settings: Settings) -> int:
 
 def _show(found: Status) -> None:
     age = span(max(0, time.time_ns() // 1000 - found.started_usec))
-    print(paint("healthy" if found.healthy else "failed: see below"))
+    say(paint("healthy" if found.healthy else "failed: see below"))
     rows = [
         ("hookd", f"{found.version}, pid {found.pid}, for {age}"),
         ("runner", _runner(found)),
@@ -101,13 +102,13 @@ def _show(found: Status) -> None:
     if found.faults or found.runner_faults:
         rows.append(("faults", _faults(found)))
     for name, value in rows:
-        print(f"  {name:<8} {safe(value)}")
+        say(f"  {name:<8} {value}")
     for hook in found.parked_hooks:
-        print(f"parked: {safe(hook)} (hookctl resume {safe(hook)} frees it)")
+        say(f"parked: {hook} (hookctl resume {hook} frees it)")
     for problem in found.problems:
-        print(f"problem: {safe(problem)}")
+        say(f"problem: {problem}")
     for note in found.notes:
-        print(f"note: {safe(note)}")
+        say(f"note: {note}")
 
 
 def _runner(found: Status) -> str:

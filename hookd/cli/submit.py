@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from hookd.cli.arguments import Call
-from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, print_json
+from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, number
 from hookd.client import Client, StartedJob
 from hookd.errors import NoSuchJob
 from hookd.model import FAILURES, HookRun, Job, Result, last_attempts
+from hookd.terminal import print_json, say
 
 _BAD = FAILURES | {Result.CANCELLED, Result.INTERRUPTED}
 _WHO = ("profile", "user", "client_ip")
@@ -43,7 +44,7 @@ def start(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
     if settings.json:
         print_json(answer)
     elif answer.allowed:
-        print(answer.job_id)
+        say(str(answer.job_id))
     if not answer.allowed:
         return refused(answer)
     return judge(answer.hooks) if values.get("wait") else DONE
@@ -136,6 +137,6 @@ def judge(runs: list[HookRun]) -> int:
 
 def _number(command: str, name: str, word: str) -> int:
     try:
-        return int(word)
-    except ValueError:
-        raise Misuse(command, f"{name}: found {word!r}; allowed: a number") from None
+        return number(word)
+    except ValueError as e:
+        raise Misuse(command, f"{name}: {e}") from None

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 import msgspec
 
 from hookd.cli.arguments import OF_A_START, OF_AN_END, REQUEST_ID, WAIT, WHO
-from hookd.cli.base import DONE, Settings, note, print_json
+from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command, options
 from hookd.cli.submit import judge
-from hookd.cli.words import ended, safe
+from hookd.cli.words import ended
 from hookd.client import Client
 from hookd.model import HookRun, Phase, RunState
+from hookd.terminal import print_json, say
 
 METHOD = "io.hookd.Manager.TestHook"
 
@@ -94,8 +94,7 @@ def _watch(hookd: Client, asked: dict[str, Any]) -> HookRun | None:
         for reply in hookd.stream(METHOD, asked, Reply):
             run = reply.run or run
             for line in reply.output:
-                file = sys.stderr if line.stream == "stderr" else sys.stdout
-                print(safe(line.text, keep="\t"), file=file, flush=True)
+                say(line.text, error=line.stream == "stderr", at_once=True)
     except KeyboardInterrupt:
         if run and run.state is not RunState.ENDED:
             note(f"run {run.run_id} goes on (hookctl cancel --run {run.run_id} ends it)")
@@ -105,12 +104,12 @@ def _watch(hookd: Client, asked: dict[str, Any]) -> HookRun | None:
 
 def _explain(plan: Plan) -> None:
     verdict = "would run" if plan.matched else "would not run"
-    print(f"{verdict} for such a job: {safe(plan.rule)}: {safe(plan.reason)}")
-    print(f"user: {safe(plan.user or 'the default')}")
-    print(f"directory: {safe(plan.working_directory)}")
-    print("arguments:")
+    say(f"{verdict} for such a job: {plan.rule}: {plan.reason}")
+    say(f"user: {plan.user or 'the default'}")
+    say(f"directory: {plan.working_directory}")
+    say("arguments:")
     for argument in plan.argv:
-        print(f"  {safe(argument)}")
-    print("environment:")
+        say(f"  {argument}")
+    say("environment:")
     for name, value in sorted(plan.environment.items()):
-        print(f"  {safe(name)}={safe(value)}")
+        say(f"  {name}={value}")

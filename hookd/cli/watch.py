@@ -8,6 +8,7 @@ first line are asked for, with every picture.
 from __future__ import annotations
 
 import queue
+import re
 import signal
 import sys
 import threading
@@ -27,16 +28,18 @@ from hookd.cli.command import command
 from hookd.cli.draw import at, colour
 from hookd.cli.jobs import Page
 from hookd.cli.status import Hook, HooksReply, Status, StatusReply
-from hookd.cli.words import ended, safe, span
+from hookd.cli.words import cell, ended, span
 from hookd.client import Client
 from hookd.errors import HookdError, NoSuchJob, ShuttingDown, TooSlow
 from hookd.model import HookRun, Job, RunState
+from hookd.terminal import lost
 
 RESULTS = 10  # of runs that have ended, shown
 NEAR = 0.8  # of its time limit: from here on a run's bar is red
 FRAME = 8  # lines of the screen that are neither a run nor a result
 FEWEST = 3  # runs that are shown on the lowest of terminals
 PROFILES = 10_000  # jobs whose profile is remembered: some megabytes
+LEAST_SEC = 0.1  # between two pictures
 AGAIN_SEC = 1.0  # between attempts to subscribe again while hookd restarts
 
 
@@ -59,11 +62,18 @@ class News(msgspec.Struct):
 Told = queue.SimpleQueue[News | Exception]
 
 
+def _seconds(word: str) -> float:
+    """Return a number of seconds. float() takes more: nan, 1_0, digits of other scripts."""
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", word) is None or float(word) < LEAST_SEC:
+        raise click.BadParameter(f"found {word!r}; allowed: a number from {LEAST_SEC}")
+    return float(word)
+
+
 @command()
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1),
-    default=0.5,
+    type=_seconds,
+    default="0.5",
     metavar="SECONDS",
     help="Between pictures.",
 )
@@ -86,7 +96,7 @@ def watch(settings: Settings, interval: float) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             with Live(draw(board), screen=True, auto_refresh=False) as live:
-                while not stop.wait(interval):
+                while not stop.wait(interval) and lost() is None:
                     while not told.empty():
                         board.take(told.get())
                     board.ask()
@@ -169,7 +179,9 @@ class Board:
     def _take(self, job_id: int, run: HookRun) -> None:
         if run.state is RunState.ENDED:
             self.going.pop(run.run_id, None)
-            self.gone.appendleft((job_id, run))
+            # A notice may tell of what was seen when everything was asked for.
+            if all(known.run_id != run.run_id for _, known in self.gone):
+                self.gone.appendleft((job_id, run))
         else:
             self.going[run.run_id] = (job_id, run)
 
@@ -207,12 +219,12 @@ def draw(board: Board) -> RenderableType:
     status = board.status
     health = "healthy" if status.healthy else "; ".join(status.problems)
     head = Text.assemble(
-        (safe(health), "green" if status.healthy else "bold red"),
+        (cell(health), "green" if status.healthy else "bold red"),
         f"   running {status.running} of {status.max_running}",
         f"   waiting {status.waiting} of {status.max_queue}",
         f"   open jobs {'unknown' if status.open_jobs is None else status.open_jobs}",
     )
-    waiting = ", ".join(f"{safe(name)} {number}" for name, number in board.queue)
+    waiting = ", ".join(f"{cell(name)} {number}" for name, number in board.queue)
     line = Text(f"waiting: {waiting}" if waiting else "", no_wrap=True, overflow="ellipsis")
     return Group(head, line, _going(board), Text(), _gone(board))
 
@@ -242,7 +254,7 @@ def _gone(board: Board) -> Table:
     table.add_column("AT", no_wrap=True)
     table.add_column("RESULT")  # the one that gives way
     for job_id, run in board.gone:
-        result = ended(run)
+        result = cell(ended(run))
         cut = Text(result, colour(result), no_wrap=True, overflow="ellipsis")
         table.add_row(*_who(board, job_id, run), at(run.ended_usec), cut)
     return table
@@ -257,5 +269,5 @@ def _table() -> Table:
 
 
 def _who(board: Board, job_id: int, run: HookRun) -> list[Text]:
-    cells = (run.run_id, run.hook, run.phase.value, job_id, board.profile(job_id))
-    return [Text(safe(str(cell))) for cell in cells]
+    values = (run.run_id, run.hook, run.phase.value, job_id, board.profile(job_id))
+    return [Text(cell(value)) for value in values]

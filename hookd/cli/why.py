@@ -8,12 +8,13 @@ from typing import Any
 import click
 import msgspec
 
-from hookd.cli.base import DONE, Settings, print_json
-from hookd.cli.command import command
+from hookd.cli.base import DONE, Settings
+from hookd.cli.command import command, whole
 from hookd.cli.draw import table
 from hookd.cli.words import size, span
 from hookd.model import Phase
 from hookd.options import LIMITS
+from hookd.terminal import print_json
 
 
 class Explanation(msgspec.Struct):
@@ -32,7 +33,7 @@ class _Reply(msgspec.Struct):
 
 
 @command()
-@click.argument("job_id", type=int)
+@click.argument("job_id", type=whole())
 def why(settings: Settings, job_id: int) -> int:
     """Say of each hook why it ran for a job, or did not.
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 import time
 
 from hookd.model import HookRun, Job, JobState, Result, RunState, last_attempts
+from hookd.terminal import escaped
 
 
-def safe(text: str, keep: str = "") -> str:
-    """Return text that cannot move a cursor or forge a line: control codes are escaped."""
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+def cell(value: object) -> str:
+    """Return a value as it stands in a table: escaped, tabs too, which would move the rest."""
+    return escaped(str(value)).replace("\t", r"\x09")
 
 
 def size(count: int | None) -> str:
@@ -72,7 +71,7 @@ def ended(run: HookRun) -> str:
             detail = run.limit
     words = [str(part) for part in (run.result.value, detail) if part]
     text = " ".join(words)
-    return f"{text}: {safe(run.reason)}" if run.reason else text
+    return f"{text}: {run.reason}" if run.reason else text
 
 
 def job_state(job: Job) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import hookd
-from hookd import faults, memory, records
+from hookd import faults, memory, records, terminal
 from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.link import Reload, RunnerFaults
@@ -25,6 +25,8 @@ from hookd.runner.runner import Runner, load
 from hookd.runner.serverlink import ServerLink
 from hookd.runner.zygote import ProgramError
 from hookd.sockets import activated, bind
+from hookd.terminal import note, say
+from hookd.usage import Parser
 
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
@@ -34,7 +36,7 @@ SETTLE_SEC = 2.0  # for the server, when we stop, to have the last results on di
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line, parsed."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="hookd-runner", description="Starts, limits and supervises the hooks of hookd."
     )
     parser.add_argument("--config", type=Path, help="hookd.toml; hooks.d stands beside it")
@@ -116,7 +118,7 @@ class Service:
             try:
                 self._runner.remember(untaken.load(self._untaken))
             except (OSError, ValueError) as e:
-                print(f"results of before are lost: {self._untaken}: {e}", file=sys.stderr)
+                say(f"results of before are lost: {self._untaken}: {e}", error=True)
 
     def _hand_over(self) -> None:
         """Leave what no server has taken to the next runner."""
@@ -124,7 +126,7 @@ class Service:
             try:
                 untaken.save(self._untaken, self._runner.untaken)
             except OSError as e:
-                print(f"results are lost: {self._untaken}: {e}", file=sys.stderr)
+                say(f"results are lost: {self._untaken}: {e}", error=True)
 
     def _reload(self) -> None:
         self._notifier.reloading()
@@ -158,16 +160,25 @@ def check(options: argparse.Namespace) -> int:
     try:
         config, _, notes = load(options.config, options.default_user, None)
     except ConfigError as e:
-        print(e, file=sys.stderr)
+        for error in e.errors:
+            say(error, error=True)
         return EX_CONFIG
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{len(config.hooks)} hooks, no errors")
+    for line in notes:
+        say(f"note: {line}", error=True)
+    say(f"{len(config.hooks)} hooks, no errors")
     return 0
 
 
 def main() -> int:
     """Run `hookd-runner`; return its exit status."""
+    terminal.guard()
+    try:
+        return _main()
+    finally:
+        terminal.finish("hookd-runner")
+
+
+def _main() -> int:
     options = arguments()
     if options.check:
         return check(options)
@@ -178,7 +189,7 @@ def main() -> int:
         try:
             listener = activated(SOCKET_NAME) or bind(options.socket or DEFAULT_SOCKET, 0o600)
         except OSError as e:
-            print(f"hookd-runner: {options.socket or DEFAULT_SOCKET}: {e}", file=sys.stderr)
+            note("hookd-runner", f"{options.socket or DEFAULT_SOCKET}: {e}")
             return EX_USAGE
     # Hooks of the same user cannot trace this process or open what it has open (prctl(2)), and
     # what hooks leave behind comes here when its launcher is dead.
@@ -191,7 +202,7 @@ def main() -> int:
     try:
         asyncio.run(serve())
     except ProgramError as e:
-        print(f"hookd-runner: {e}", file=sys.stderr)
+        note("hookd-runner", str(e))
         return EX_OSFILE
     return 0
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hookd import faults
+from hookd.records import printable_bytes
 
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
@@ -78,9 +79,13 @@ class Output:
 
     @property
     def last_line(self) -> str | None:
-        """The last line, of the stream that was written last; None where nothing was printed."""
+        """The last line, of the stream that was written last; None where nothing was printed.
+
+        As the journal has it; of a line that was written over (CR), what a terminal showed last.
+        """
         tail = self._latest.tail.rstrip() if self._latest is not None else b""
-        return tail.rpartition(b"\n")[2].decode(errors="replace") or None
+        line = tail.rpartition(b"\n")[2].rpartition(b"\r")[2]
+        return printable_bytes(line) or None
 
     @property
     def waiting(self) -> bool:
@@ -236,4 +241,4 @@ class _Stream:
             return lines
         lines = bytes(self.kept[:end]).split(b"\n", LINES)[:LINES]
         del self.kept[: sum(map(len, lines)) + len(lines)]
-        return lines
+        return [line.removesuffix(b"\r") for line in lines]

@@ -17,13 +17,15 @@ import socket
 import sys
 from pathlib import Path
 
-from hookd import __version__, confdir, faults, memory, trust
+from hookd import __version__, confdir, faults, memory, terminal, trust
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
 from hookd.server.room import MAX_CONNECTIONS, SPARE_DESCRIPTORS
 from hookd.server.runnerlink import runner_command
 from hookd.sockets import activated, bind
+from hookd.terminal import note, say
+from hookd.usage import Parser
 
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
 DESCRIPTORS = MAX_CONNECTIONS + SPARE_DESCRIPTORS
@@ -35,23 +37,32 @@ PR_SET_DUMPABLE = 4  # prctl(2)
 
 def main() -> None:
     """Run hookd until it is told to stop. Exit status 78: the configuration has errors."""
+    terminal.guard()
+    try:
+        sys.exit(_main())
+    finally:
+        terminal.finish("hookd")
+
+
+def _main() -> int:
     asked = _arguments().parse_args()
     try:
         loaded = confdir.load(asked.config)
         if asked.check:
-            sys.exit(_check(loaded))
+            return _check(loaded)
         asyncio.run(_serve(asked, loaded))
+        return 0
     except ConfigError as e:
         for error in e.errors:
-            print(error, file=sys.stderr)
-        sys.exit(EX_CONFIG)
+            say(error, error=True)
+        return EX_CONFIG
     except (HookdError, OSError) as e:
-        print(f"hookd: {e}", file=sys.stderr)
-        sys.exit(1)
+        note("hookd", str(e))
+        return 1
 
 
-def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _arguments() -> Parser:
+    parser = Parser(
         prog="hookd", description="Runs hook scripts on the events of backup jobs. See hookd(8)."
     )
     parser.add_argument(
@@ -71,10 +82,10 @@ def _arguments() -> argparse.ArgumentParser:
 def _check(loaded: Loaded) -> int:
     from hookd.audit import audit
 
-    for note in loaded.notes:
-        print(note)
+    for line in loaded.notes:
+        say(line)
     audit(loaded)
-    print(f"{len(loaded.config.hooks)} hooks, no errors")
+    say(f"{len(loaded.config.hooks)} hooks, no errors")
     return 0
 
 

@@ -40,6 +40,8 @@ FOR_CLICK = [
     "start --attribute a",
     "start -- --profile",
     "end --file-count many",
+    "end 17 --file-count 1_000",
+    "end 17 --file-count １２",
     "end --outcome fine",
     "syncrify --help",
     "--version",

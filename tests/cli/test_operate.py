@@ -14,6 +14,7 @@ import termios
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from hookd.cli.watch import Board, News, Notice
 from hookd.model import HookRun, Result, RunState
 from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
@@ -157,6 +158,17 @@ class Watch:
         """Give the terminal up."""
         os.close(self.terminal)
         os.close(self._ours)
+
+
+def test_watch_shows_once_what_a_notice_and_the_list_both_tell(still_stuck: Daemon) -> None:
+    with still_stuck.client() as client:
+        board = Board(client)
+        board.take(News([], missed=True))
+        shown = list(board.gone)
+        assert shown
+        told = [Notice(seq=1, job_id=job_id, run=run) for job_id, run in shown]
+        board.take(News(told, missed=False))
+        assert list(board.gone) == shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +54,35 @@ def test_a_request_has_an_id_and_nothing_that_was_not_given(listen: Listen) -> N
     assert request["method"] == "io.hookd.Jobs.StartJob"
     assert len(request["parameters"].pop("request_id")) == 32
     assert request["parameters"] == JOB | {"client_build_no": ""}
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_broken_output(tmp_path: Path) -> None:
+    """Programs, click among them, take BrokenPipeError for the end of their own reader."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(STARTED)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Client(tmp_path / "socket") as hookd:
+            hookd.start_job(**JOB)
+            thread.join()
+            with pytest.raises(ConnectionResetError, match="closed the connection"):
+                hookd.call("io.hookd.Manager.Replay", {"job_id": 1}, dict)
+
+
+def test_what_is_no_text_is_refused_by_its_name(tmp_path: Path) -> None:
+    with Client(tmp_path / "none") as hookd:
+        with pytest.raises(errors.InvalidParameter, match=r"profile: found .* allowed: text"):
+            hookd.start_job(**JOB | {"profile": "\udcff"})
+        with pytest.raises(errors.InvalidParameter, match="attributes: found"):
+            hookd.start_job(**JOB, attributes={"key": "\ud800"})
 
 
 def test_after_a_lost_connection_the_same_request_is_sent_again(listen: Listen) -> None:

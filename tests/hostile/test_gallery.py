@@ -62,7 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], float]] = {
     ),
     "binary output": (
         "prints_binary.sh", {},
-        {"result": "success", "last_line": "\ufffd\ufffd no text \x1b[31m"}, 3,
+        {"result": "success", "last_line": r"\xff\xfe no text \x1b[31m"}, 3,
     ),
     "closes 0 to 2": ("closes_everything.sh", {}, {"result": "success"}, 3),
     "reads stdin for ever": (

@@ -15,6 +15,7 @@ TREE = Path(__file__).parents[2]
 
 LAYERS = {
     "vocabulary": ("errors", "model", "template", "options", "config", "link", "records"),
+    "terminal": ("terminal", "usage"),
     "memory": ("memory",),
     "faults": ("faults",),
     "manager": ("notify",),
@@ -53,8 +54,9 @@ LAYERS = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
+    "terminal": {"vocabulary", "terminal"},
     "memory": set(),
-    "faults": set(),
+    "faults": {"terminal"},
     "manager": {"faults"},
     "trust": set(),
     "files": {"vocabulary", "trust"},
@@ -76,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"vocabulary"},
     "audit": {"vocabulary", "files", "owner", "runner"},
     "owner": {
+        "terminal",
         "memory",
         "faults",
         "manager",
@@ -92,6 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "audit",
     },
     "runner": {
+        "terminal",
         "memory",
         "faults",
         "manager",
@@ -102,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sockets",
         "runner",
     },
-    "cli": {"vocabulary", "files", "client", "cli", "audit"},
+    "cli": {"vocabulary", "terminal", "files", "client", "cli", "audit"},
 }
 
 WORLD = {

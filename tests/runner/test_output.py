@@ -9,6 +9,8 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+import pytest
+
 from hookd.runner.output import MAX_LINE, Output
 
 Line = tuple[str, bytes]
@@ -69,6 +71,25 @@ def test_lines_and_the_unfinished_last_one() -> None:
         ("stderr", b"d"), ("stdout", b"a"), ("stdout", b"b"), ("stdout", b"c"),
     ]  # fmt: skip
     assert (output.total, output.dropped) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "lines", "last"),
+    [
+        (b"a\r\nb\r\n", [b"a", b"b"], "b"),  # as programs from elsewhere end their lines
+        (b"a\r\r\n\r\n", [b"a\r"], "a"),
+        (b"copying\n10%\r 55%\r100%\r\n", [b"copying", b"10%\r 55%\r100%"], "100%"),
+        (b"10%\rno room", [b"10%\rno room"], "no room"),
+        (b"\x1b]0;x\x07\xe2\x80\xae\xff \n\n", [b"\x1b]0;x\x07\xe2\x80\xae\xff "],
+         r"\x1b]0;x\x07\u202e\xff"),
+        (b"\r\n \r\n", [b" "], None),
+    ],
+)  # fmt: skip
+def test_returns_of_the_carriage(written: bytes, lines: list[bytes], last: str | None) -> None:
+    found, output = collect(lambda out, _: (os.write(out, written), None)[1])
+    assert [line for _, line in found] == lines
+    assert output.last_line == last
+    assert (output.total, output.dropped) == (len(written), 0)
 
 
 def test_a_long_line_comes_in_pieces() -> None:
