@@ -82,7 +82,12 @@ class Notifier:
             self._say("\n".join(state))
 
     def _say(self, state: str, patience: float = 0.0) -> None:
+        """Send a state, of any characters, and wait no longer than this for room.
+
+        The library needs help with both. Its socket blocks, so a manager that does not read would
+        stop the event loop, and with it the watchdog. It encodes as Latin-1 and drops, in silence,
+        a state with any other character: so it is given the Latin-1 text whose bytes are UTF-8.
+        """
         if self._manager.socket is not None:
             self._manager.socket.settimeout(patience)
-            # The library encodes as Latin-1, and says nothing at all where that cannot be.
-            self._manager.notify(state.encode().decode("latin-1"))
+            self._manager.notify(state.encode("utf-8", "replace").decode("latin-1"))

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.notify import STATUS_SEC
+from hookd.notify import STATUS_SEC, Notifier
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.runner_unit import RunnerUnit
@@ -98,6 +100,46 @@ def test_a_manager_that_does_not_read_stops_nobody(daemon: Daemon) -> None:
             while time.monotonic() - began < 2 * STATUS_SEC:  # a line is due meanwhile
                 assert wire.start(wait=True)["hooks"][0]["result"] == "success"
         assert daemon.stop() == 0
+
+
+@pytest.fixture
+def manager(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Return a service manager's socket that this process is told of."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(scratch / "manager"))
+        sock.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(scratch / "manager"))
+        yield sock
+
+
+@pytest.mark.parametrize("status", ["/srv/Ärger", "/srv/\u65e5\u672c: \U0001f4be"])
+def test_a_line_may_have_any_character(manager: socket.socket, status: str) -> None:
+    async def run() -> None:
+        Notifier(lambda: status).ready()
+
+    asyncio.run(run())
+    assert manager.recv(4096) == f"READY=1\nSTATUS={status}".encode()
+
+
+def test_what_is_said_once_waits_for_room(manager: socket.socket) -> None:
+    """The manager reads on when the daemon has begun to wait: it sleeps, see proc_pid_stat(5)."""
+    _fill(Path(manager.getsockname()))
+    ours = f"/proc/{os.getpid()}/task/{threading.get_native_id()}/stat"
+    found: list[bytes] = []
+
+    def read() -> None:
+        eventually(lambda: Path(ours).read_text().rpartition(") ")[2][0] == "S")
+        while not found or b"READY=1" not in found[-1]:
+            found.append(manager.recv(4096))
+
+    async def run() -> None:
+        reading = threading.Thread(target=read)
+        reading.start()
+        Notifier(lambda: "up").ready()
+        await asyncio.to_thread(reading.join)
+
+    asyncio.run(run())
+    assert found[-1] == b"READY=1\nSTATUS=up"
 
 
 def _fill(path: Path) -> None:
