@@ -150,8 +150,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     started_usec: int | None = None
     ended_usec: int
     duration_usec: int = 0
-    cpu_usec: int = 0
-    memory_peak: int = 0
+    cpu_usec: int | None = 0
+    memory_peak: int | None = None
     output_bytes: int = 0
     output_dropped: int = 0
     leftovers: int = 0

@@ -77,9 +77,12 @@ RUN_ENDED = _kind(
 RUN_LEFTOVERS = _kind(
     "run-leftovers", "88092f6ce7a54ce5a448424c3b68f473", WARNING, _RUN + ": {detail}",
     "Processes that a hook had started were alive after its main process had ended. By "
-    'leftovers = "kill" they are ended, by leftovers = "warn" they are left alone until the '
-    "runner ends.\n\n"
-    "A hook that must leave a service behind should ask the service manager for it "
+    'leftovers = "kill" they have been ended, and what they had still to do is not done; by '
+    'leftovers = "warn" they are left alone until the runner ends. MESSAGE names them, without '
+    "their arguments.\n\n"
+    "A program that goes on in the background, as mail does with some mail servers, wants "
+    'leftovers = "warn" in the [run] table of the hook @HOOKD_HOOK@, or an option to wait until '
+    "it is done. A hook that must leave a service behind should ask the service manager for it "
     "(systemctl start, systemd-run).",
 )  # fmt: skip
 RUN_SURVIVORS = _kind(
@@ -87,7 +90,8 @@ RUN_SURVIVORS = _kind(
     "Processes of a hook outlived even SIGKILL. They are stuck in the kernel, mostly in I/O to a "
     "disk or a network file system that does not answer, or belong to another user whom the "
     "runner may not signal.\n\n"
-    "MESSAGE names each with where it waits. They end when that answers.",
+    "MESSAGE names each with where it waits. They end when that answers; hookd goes on trying, "
+    "ever less often.",
 )  # fmt: skip
 SERVER_STARTED = _kind(
     "server-started", "db41ad97c86c4e0bb2d7917de6c72ee7", INFO, "{detail}",
@@ -299,6 +303,6 @@ def receipt_words(receipt: Receipt) -> str:
         words += f" after {receipt.duration_usec / 1e6:.3f} s"
     if receipt.reason:
         words += f": {receipt.reason}"
-    if receipt.leftovers:
+    if receipt.leftovers or receipt.survivors:
         words += f" ({receipt.leftovers} left over, {receipt.survivors} survived)"
     return words

@@ -150,12 +150,14 @@ def _receipt(run: HookRun) -> list[str]:
     """Return what a run has used, in a line; nothing where nothing was started."""
     if run.started_usec is None:
         return []
-    parts = [f"wall {span(run.duration_usec)}", f"cpu {span(run.cpu_usec)}"]
+    parts = [f"wall {span(run.duration_usec)}"]
+    if run.cpu_usec is not None:
+        parts.append(f"cpu {span(run.cpu_usec)}")
     if run.memory_peak:
         parts.append(f"memory {size(run.memory_peak)}")
     if run.output_bytes:
         dropped = f" ({size(run.output_dropped)} dropped)" if run.output_dropped else ""
         parts.append(f"output {size(run.output_bytes)}{dropped}")
-    if run.leftovers:
-        parts.append(f"leftovers {run.leftovers} ({run.survivors or 0} survived)")
+    if run.leftovers or run.survivors:
+        parts.append(f"leftovers {run.leftovers or 0} ({run.survivors or 0} survived)")
     return [", ".join(parts)]

@@ -15,11 +15,13 @@ import os
 import time
 from pathlib import Path
 
+from hookd.runner import process
 from hookd.runner.profile import Profile
 
 ROOT = Path("/sys/fs/cgroup")
 LEAF = "runner"
 CONTROLLERS = ("memory", "pids", "cpu")
+CLEAN = 4 << 20  # bytes that may stay charged to a group that is used again
 AGAIN_SEC = 0.1  # between two tries to remove a group whose processes are being reaped
 TRIES = 600
 
@@ -57,6 +59,9 @@ def _kill(group: Path) -> None:
 
 def _removed(group: Path) -> bool:
     try:
+        for below in group.iterdir():  # made by a hook that may
+            if below.is_dir():
+                _removed(below)
         group.rmdir()
     except FileNotFoundError:
         return True
@@ -115,10 +120,12 @@ class Group:
         path.chmod(0o755)  # language runtimes look here for how much memory they have
         self._seen = {"memory": 0, "processes": 0}
         self._cpu_before = 0
-        try:  # since Linux 6.12 what is written here forgets the peak of the runs before
-            self._peak = os.open(path / "memory.peak", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            self._peak = -1
+        self._peak = -1
+        self._peak_before = 0
+        for flags in (os.O_RDWR, os.O_RDONLY):  # since Linux 6.12 it can be made to forget
+            with contextlib.suppress(OSError):
+                self._peak = os.open(path / "memory.peak", flags | os.O_CLOEXEC)
+                break
 
     def write(self, name: str, value: int) -> None:
         """Set one of the group's files. Raises OSError."""
@@ -148,19 +155,55 @@ class Group:
     def begin(self) -> None:
         """Begin anew with the peak of memory and the CPU time: a run follows."""
         self._cpu_before = self._number("cpu.stat", "usage_usec")
+        self._peak_before = 0
         if self._peak >= 0:
             try:
                 os.pwrite(self._peak, b"reset", 0)
             except OSError:
-                os.close(self._peak)
-                self._peak = -1
+                self._peak_before = self._peak_now()
 
-    def peak(self) -> int:
-        """Return the most memory used since `begin`, in bytes; 0: not known."""
+    def peak(self, *, reached: bool) -> int | None:
+        """Return the most memory used since `begin`, in bytes; None: not known.
+
+        Before Linux 6.12 it is that of all runs, and so this one's where it has grown meanwhile,
+        or this run has `reached` the limit.
+        """
+        peak = self._peak_now()
+        return peak if peak > self._peak_before or (reached and peak) else None
+
+    def _peak_now(self) -> int:
         return int(os.pread(self._peak, 32, 0)) if self._peak >= 0 else 0
 
+    def held(self) -> int:
+        """Return the memory that the group cannot give back, in bytes: no cached files."""
+        return self._number("memory.stat", "anon") + self._number("memory.stat", "shmem")
+
+    def members(self) -> frozenset[int]:
+        """Return the PIDs of what is in the group itself."""
+        try:
+            return frozenset(map(int, (self.path / "cgroup.procs").read_text().split()))
+        except OSError:
+            return frozenset()
+
+    def holds(self, pid: int) -> bool:
+        """Whether a process is in this group or one below it; one that is gone is."""
+        path = process.control_group(pid)
+        if path is None:
+            return True
+        own = f"/{self.path.relative_to(ROOT)}"
+        return path == own or path.startswith(f"{own}/")
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing of the runs until now counts against the next one.
+
+        Files in tmpfs and shared memory stay charged to the group that wrote them when its
+        processes are gone, and what is cached of files is in the peak.
+        """
+        return self._value("memory.current") <= CLEAN and self._value("pids.current") <= 1
+
     def cpu_usec(self) -> int:
-        """Return the CPU time used since `begin`, the launcher's own little included."""
+        """Return the CPU time used since `begin`, the launcher's own included."""
         return max(0, self._number("cpu.stat", "usage_usec") - self._cpu_before)
 
     def discard(self) -> None:
@@ -174,6 +217,12 @@ class Group:
     def _remove(self, tries: int) -> None:
         if not _removed(self.path) and tries:
             asyncio.get_running_loop().call_later(AGAIN_SEC, self._remove, tries - 1)
+
+    def _value(self, name: str) -> int:
+        try:
+            return int((self.path / name).read_text())
+        except OSError:
+            return 0  # a controller that is not available here
 
     def _number(self, name: str, key: str) -> int:
         try:

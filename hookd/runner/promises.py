@@ -28,6 +28,12 @@ UNCONFINED = (
     "hooks run as hookd's own user, and this kernel has no Landlock that could keep them from it "
     "(Linux 6.12 and later): a hook could end hookd by a signal"
 )
+ESCAPES = {"at", "batch", "docker", "incus", "lxc", "machinectl", "nerdctl", "systemd-run"}
+"""Programs that have somebody else start what they are told to: it is no descendant of theirs."""
+ESCAPED = (
+    "what {} starts belongs to another service and not to the run: neither its limits nor its end "
+    "reach it"
+)
 AS_ROOT = "hooks run as root because run.user is not set, and may change anything on this system"
 
 
@@ -57,7 +63,20 @@ def notes(plans: Iterable[Plan], groups: Groups | None) -> list[str]:
     as_root = [p.hook.name for p in plans if p.account.uid == 0 and p.hook.run.user is None]
     if as_root:
         found.append(f"{AS_ROOT}: {', '.join(as_root)}")
+    for plan in plans:
+        found += [f"hook {plan.hook.name}: {ESCAPED.format(n)}" for n in escapes(plan.hook)]
     return found
+
+
+def escapes(hook: Hook) -> list[str]:
+    """Return the names of programs in a hook's command that start something outside its run.
+
+    No more than a hint: a script may do the same unseen. With --scope, systemd-run starts its
+    program itself.
+    """
+    words = hook.command.text.replace("'", " ").replace('"', " ").split()
+    names = {os.path.basename(word) for word in words} & ESCAPES
+    return sorted(names - ({"systemd-run"} if "--scope" in words else set()))
 
 
 def problems(hook: Hook, account: Account) -> list[str]:

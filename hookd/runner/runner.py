@@ -15,21 +15,18 @@ from pathlib import Path
 import msgspec
 
 import hookd
-from hookd import confdir, faults, link, records, trust
+from hookd import confdir, faults, link, records
 from hookd.confdir import Loaded
 from hookd.config import Config
 from hookd.errors import ConfigError
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
-from hookd.runner import accounts, hookfile, invocation, promises, tree
+from hookd.runner import accounts, hookfile, invocation, process, promises
 from hookd.runner.cgroup import Groups
-from hookd.runner.hookfile import Checker
 from hookd.runner.invocation import Plan
-from hookd.runner.orphans import Orphans
-from hookd.runner.spawn import Pool
-from hookd.runner.supervise import Supervisor, Tools
+from hookd.runner.supervise import Supervisor
+from hookd.runner.tools import Tools
 from hookd.runner.verdict import Cause
-from hookd.runner.watch import Watch
 
 LAST_WAIT_SEC = 30.0  # beyond kill_grace: for processes stuck in the kernel, a stuck journal
 PART = 1000  # runs and results of one Welcome: at most four megabytes
@@ -67,9 +64,7 @@ class Runner:
         self._stopping = False
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
-        pool = Pool(groups)
-        checker = Checker(trust.trusted_uids())
-        self._tools = Tools(pool, Orphans(pool), Watch(), journal, checker)
+        self._tools = Tools.of(groups, journal)
 
     @property
     def status(self) -> str:
@@ -195,7 +190,7 @@ class Runner:
 
     def close(self) -> None:
         """End the processes that runs are started from."""
-        self._tools.pool.close()
+        self._tools.close()
 
     @property
     def _digest(self) -> str:
@@ -233,7 +228,7 @@ class Runner:
         begun = {i: run for i, run in self._running.items() if run.started_usec is not None}
         launchers = {run.launcher.pid: run_id for run_id, run in begun.items()}
         while pid > 1 and pid not in launchers:
-            pid = tree.status(pid).parent
+            pid = process.status(pid).parent
         return launchers.get(pid)
 
     def _unknown(self, start: link.Start) -> None:

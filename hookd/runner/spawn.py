@@ -18,7 +18,7 @@ from collections.abc import Callable
 import psutil
 
 from hookd import faults
-from hookd.runner import abi, tree
+from hookd.runner import abi, process
 from hookd.runner.cgroup import Group, Groups
 from hookd.runner.profile import Profile, Report, SpawnError
 from hookd.runner.zygote import Zygote, ZygoteLost
@@ -238,10 +238,6 @@ class Pool:
         self._idle.clear()
         self._forgotten = set(self._all)
 
-    def linger(self, launcher: Launcher) -> None:
-        """Leave a launcher to the processes that it still has; it ends with the last of them."""
-        launcher.listener = lambda _report: self.drop(launcher)
-
     def drop(self, launcher: Launcher) -> None:
         """End a launcher, and everything it still has."""
         launcher.close()
@@ -256,7 +252,7 @@ class Pool:
         own = {launcher.pid for launcher in self._all if launcher.alive}
         if self._zygote is not None:
             own.add(self._zygote.pid)
-        return [pid for pid in tree.children(os.getpid()) if pid not in own]
+        return [pid for pid in process.children(os.getpid()) if pid not in own]
 
     def close(self) -> None:
         """End all launchers and the zygote."""

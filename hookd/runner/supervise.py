@@ -17,35 +17,23 @@ from typing import Any
 import msgspec
 
 from hookd import faults, records
-from hookd.journal import Context, Journal
+from hookd.journal import Context
 from hookd.link import Start
 from hookd.model import Receipt, Result
 from hookd.runner import abi, invocation
-from hookd.runner.hookfile import Checker
 from hookd.runner.invocation import Invocation, Plan
-from hookd.runner.orphans import Orphans
 from hookd.runner.output import Output
 from hookd.runner.profile import Report, SpawnError
-from hookd.runner.remains import PATIENCE_SEC, Remains
-from hookd.runner.spawn import Launcher, Pool
+from hookd.runner.spawn import Launcher
+from hookd.runner.termination import PATIENCE_SEC, Termination
+from hookd.runner.tools import Tools
 from hookd.runner.verdict import Cause, Course, spawn_words
-from hookd.runner.watch import Watch
 from hookd.trust import PathError
 
 LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for what outlives its hook
 FLUSH_SEC = 30.0  # for the journal, at the end of a run, to take its output
 JOURNAL_WAIT_SEC = 2.0  # for a journal that does not take the record of a result
 TRIES = 4  # launchers tried for a run that another process of its user keeps from being started
-
-
-class Tools(msgspec.Struct, frozen=True):
-    """What all runs share."""
-
-    pool: Pool
-    orphans: Orphans
-    watch: Watch
-    journal: Journal
-    checker: Checker
 
 
 class Supervisor:
@@ -75,12 +63,12 @@ class Supervisor:
         self._output = Output(
             plan.hook.limits.output, self._lines, tools.journal, lambda e: self.give_up(e)
         )
-        self._remains: Remains
+        self._termination: Termination
+        self._ordered = self._failed = self._over = False
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._tries = 0
         self._late: Cause | None = None
-        self._gave_up = False
 
     @property
     def started_usec(self) -> int | None:
@@ -102,6 +90,7 @@ class Supervisor:
         if self._tries > 1:
             self._tools.pool.drop(self.launcher)
             self._output.discard()
+            self._ordered = False
             if self.course.cause is not None:  # cancelled meanwhile
                 self._conclude()
                 return
@@ -121,9 +110,9 @@ class Supervisor:
         else:
             self._do(self._begin_anew(path, given))
 
-    def overstepped(self, limit: str) -> None:
+    def overstepped(self, limit: str, reason: str | None = None) -> None:
         """End the run at once: the watch found it beyond a limit on its whole tree."""
-        self.end(Cause(Result.LIMIT, limit=limit), 0)
+        self.end(Cause(Result.LIMIT, limit=limit, reason=reason), 0)
 
     async def _begin_anew(self, path: str, given: Invocation) -> None:
         try:
@@ -141,7 +130,8 @@ class Supervisor:
     def _order(self, found: Launcher, path: str, given: Invocation) -> None:
         run = self._plan.hook.run
         self.launcher = found
-        self._remains = Remains(found, self._tools.journal, self._context)
+        tools = self._tools
+        self._termination = Termination(found, tools.slices, tools.journal, self._context)
         fds: list[int] = []
         try:
             if found.group is not None:
@@ -152,6 +142,7 @@ class Supervisor:
             self._tools.watch.add(self)
             self._set_deadline(self._loop.time())
             found.order(path, run.working_directory, run.umask, given.argv, given.env, fds)
+            self._ordered = True
         except (OSError, SpawnError) as e:
             self._tools.pool.drop(found)
             self._refuse(str(e))
@@ -172,10 +163,7 @@ class Supervisor:
                 self._do(self._take_over())
             elif course.first is None and report.kind == abi.STARTED:
                 self._has_started(report)
-            elif course.first is None and report.kind in (
-                abi.NO_DIRECTORY,
-                abi.NOT_SPAWNED,
-            ):
+            elif course.first is None and report.kind in (abi.NO_DIRECTORY, abi.NOT_SPAWNED):
                 self._tools.pool.give_back(self.launcher)
                 self._refuse(spawn_words(report, self._plan))
             elif course.first is not None and course.last is None and report.kind == abi.ENDED:
@@ -184,7 +172,7 @@ class Supervisor:
                 course.last = msgspec.structs.replace(
                     course.last, cpu_usec=report.cpu_usec, peak_kib=report.peak_kib
                 )
-                self._remains.gone.set()
+                self._termination.gone.set()
             else:
                 self.launcher.kill()  # no launcher of ours says that
         except Exception as e:  # whatever it is, the run must not wait for its limit
@@ -193,9 +181,8 @@ class Supervisor:
 
     def _has_started(self, report: Report) -> None:
         self.course.first = report
-        self._loop.call_soon(
-            _called, self, self._output.read
-        )  # a run that is over by then is read at its end
+        # A run that is over by then is read at its end.
+        self._loop.call_soon(_called, self, self._output.read)
         self._tools.journal.send(
             records.RUN_STARTED, {"OBJECT_PID": report.pid}, context=self._context
         )
@@ -211,7 +198,7 @@ class Supervisor:
             self._deadline.cancel()
         self._output.finish()
         if not report.left:
-            self._remains.gone.set()
+            self._termination.gone.set()
         if self._task is not None:
             return  # somebody is at it: the event that was just set, or KILL, lets that go on
         if report.left:
@@ -250,36 +237,39 @@ class Supervisor:
     async def _end(self, grace: float) -> None:
         """End a run whose main process is alive."""
         if grace > 0:
-            await self._remains.terminate(grace)
-        await self._remains.kill(lambda: self.course.last is not None)
+            await self._termination.terminate(grace)
+        await self._termination.kill(lambda: self.course.last is not None)
         self._leave()
 
     async def _clear(self) -> None:
         """Deal with what is left of a run whose main process has ended by itself."""
-        if self._remains.count() and self._plan.hook.run.leftovers == "warn":
-            self._remains.report()
-        else:
-            await self._remains.terminate(min(LEFTOVER_GRACE_SEC, self.kill_grace))
-            await self._remains.kill(lambda: True)
-        self._leave()
+        work = self._termination
+        kept = self._plan.hook.run.leftovers == "warn"
+        if await work.take_stock() and not kept:
+            await work.terminate(min(LEFTOVER_GRACE_SEC, self.kill_grace))
+        if not work.leftovers or not kept:
+            await work.kill(lambda: True)
+        self._leave(kept=kept)
 
     async def _take_over(self) -> None:
         """End what is left of a run whose launcher was killed: it has come to the runner."""
-        course = self.course
+        course, orphans = self.course, self._tools.orphans
         course.cause = course.cause or self._late
-        strays = self._tools.pool.strays()
+        course.orphaned = True
+        strays = orphans.heirless()
         if course.first is None and strays:  # killed before it could say that the program started
             self._has_started(Report.now(abi.STARTED, strays[0]))
-        found, left = await self._tools.orphans.clear(PATIENCE_SEC)
-        self._remains.leftovers |= found - {course.pid}
-        self._remains.survivors = len(left)
+        estate = await orphans.clear(course.pid or 0, PATIENCE_SEC)
+        self._termination.outlived(estate.left)
         if course.first is None:
             self._tools.pool.drop(self.launcher)
             self._refuse("its launcher died before it could start it")
             return
+        if course.pid not in estate.found:  # it had ended before the others were
+            self._termination.note(estate.found)
         self._output.finish()
         if course.last is None:
-            course.last = self._tools.orphans.ended(course.first.pid)
+            course.last = estate.last
             hit = self.launcher.group.limit_hit() if self.launcher.group is not None else None
             course.cause = course.cause or (
                 Cause(Result.LIMIT, limit=hit)
@@ -288,21 +278,20 @@ class Supervisor:
             )
         self._leave()
 
-    def _leave(self) -> None:
-        """Part with the launcher, and end the run."""
-        pool, group = self._tools.pool, self.launcher.group
-        self.course.leftovers = len(self._remains.leftovers)
-        self.course.survivors = self._remains.survivors
-        if group is not None:
-            self.course.hit = group.limit_hit()
-            self.course.peak = max(self.course.peak, group.peak())
-            self.course.cpu_usec = group.cpu_usec()
-        if not self.launcher.alive:
-            pool.drop(self.launcher)
-        elif self._remains.gone.is_set():
-            pool.give_back(self.launcher)
+    def _leave(self, *, kept: bool = False) -> None:
+        """Part with the launcher, and end the run. `kept`: what is left of it may stay."""
+        pool, found, group = self._tools.pool, self.launcher, self.launcher.group
+        self._termination.put_down(self.course)
+        if self._termination.leftovers:
+            self._termination.report(kept=kept)
+        if not found.alive:
+            pool.drop(found)
+        elif not self._termination.gone.is_set():
+            self._tools.survivors.take(found, kept=kept)
+        elif group is not None and not group.clean:
+            pool.drop(found)
         else:
-            pool.linger(self.launcher)
+            pool.give_back(found)
         self._task = None
         self._conclude()
 
@@ -336,6 +325,7 @@ class Supervisor:
             detail=records.receipt_words(receipt),
             priority=records.PRIORITY[receipt.result],
         )
+        self._over = True
         if self._tools.journal.flushed:
             self._on_ended(self, receipt)
         else:
@@ -362,24 +352,35 @@ class Supervisor:
         self._task = self._loop.create_task(_guarded(self, work))
 
     def give_up(self, error: Exception) -> None:
-        """End the run for an error of hookd's own, which must leave neither it nor us waiting."""
-        if self._gave_up:
-            return
-        self._gave_up = True
+        """End the run for an error of hookd's own, which must leave neither it nor us waiting.
+
+        What the program's own end says, or why it was ended, is its result, whatever else went
+        wrong; where neither is known the run was interrupted. Only a run of which no program has
+        started could not be started.
+        """
+        if self._over:
+            return  # it has its result
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
         self._task = None
-        if self.course.first is not None and self.launcher.listener == self._report:
-            # Which ends all that it has.
+        course = self.course
+        course.own_error = course.own_error or faults.words(error)
+        if course.cause is None and course.last is None:
+            result = Result.INTERRUPTED if self._ordered else Result.SPAWN_FAILED
+            course.cause = Cause(result, reason=course.own_error)
+        attached = self._ordered and self.launcher.listener == self._report
+        if attached and self.launcher.alive and not self._failed:
+            self._failed = True
+            self.launcher.kill()  # what it had comes to the runner, and is ended from there
+            return
+        if attached:
             faults.guarded("an end", lambda: self._tools.pool.drop(self.launcher))
-        reason = faults.words(error)
-        bare = Receipt(result=Result.SPAWN_FAILED, reason=reason, ended_usec=usec_now())
-        faults.guarded(
-            "an end", lambda: self._refuse(reason), lambda _: self._on_ended(self, bare)
-        )
-
-
-def usec_now() -> int:
-    """Return the real-time clock's microseconds."""
-    return time.time_ns() // 1000
+        self._over = True
+        faults.guarded("an end", self._output.finish)
+        result = course.cause.result if course.cause is not None else Result.INTERRUPTED
+        now = time.time_ns() // 1000
+        bare = Receipt(result=result, reason=course.own_error, ended_usec=now)
+        faults.guarded("an end", self._conclude, lambda _: self._on_ended(self, bare))
 
 
 def _called(run: Supervisor, act: Callable[[], object]) -> None:

@@ -3,6 +3,9 @@
 
 A launcher reaps whatever its run leaves behind, so "below it" is the whole truth; a list is old
 when it is read, so callers go round until the launcher says that nothing is left.
+
+All of this are generators that give something for each process they look at, so that
+`hookd.runner.slices` can stop between two of them: a run may have thousands.
 """
 
 from __future__ import annotations
@@ -10,87 +13,60 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-import psutil
+from hookd.runner.process import children, status
 
-MOST = 500  # processes looked at in one go: a fork bomb must not hold up the loop
+FREEZES = 10  # passes of SIGSTOP at most: what waits in the kernel does not show as stopped
 PIDFD_SIGNAL_PROCESS_GROUP = 4  # pidfd_send_signal(2)
-_PROC_CHILDREN = Path("/proc/self/task").is_dir() and Path("/proc/thread-self/children").exists()
 
 
-def children(pid: int) -> list[int]:
-    """Return the PIDs of a process's children, zombies too; empty where it is gone.
+Roots = Callable[[], list[int]]
+"""Says which children of the root to begin with, at the moment it is asked."""
 
-    From task/TID/children (proc(5)), a read for each thread: fast enough to catch what forks and
-    exits in a loop. Where the kernel lacks it psutil looks through all processes.
+
+def walk(root: int, roots: Roots | None = None) -> Iterator[int]:
+    """Go through the PIDs of what is below a process, as it is found.
+
+    Parents come before their children, and of one parent's children the youngest first: among
+    processes that fork and exit in a loop those are the ones that are alive.
     """
-    if not _PROC_CHILDREN:
-        try:
-            return [child.pid for child in psutil.Process(pid).children()]
-        except psutil.Error:
-            return []
-    found: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                found += map(int, file.read().split())
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return found
-
-
-def walk(root: int) -> Iterator[int]:
-    """Go through the PIDs of what is below a process, parents first, as it is found."""
-    todo = deque(children(root))
+    todo = children(root) if roots is None else roots()
     while todo:
-        pid = todo.popleft()
+        pid = todo.pop()
         yield pid
         todo.extend(children(pid))
 
 
-def below(root: int, most: int = MOST) -> list[int]:
-    """Return the PIDs of everything below a process, parents first, but no more than `most`."""
-    return list(islice(walk(root), most))
+def living(root: int) -> Iterator[int]:
+    """Go through what is below a process; give the PIDs of what is alive, 0 for the others."""
+    for pid in walk(root):
+        yield pid if status(pid).alive else 0
 
 
-class Status(NamedTuple):
-    """A process's parent, process group, and its state's letter as in proc_pid_stat(5)."""
+def end(root: int, roots: Roots | None = None) -> Iterator[int]:
+    """Stop everything below a process until nothing new is found, then kill it.
 
-    parent: int
-    group: int
-    state: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is more than a number that waits to be reaped."""
-        return self.state not in "ZX"
-
-
-GONE = Status(0, 0, "X")
-
-
-def status(pid: int) -> Status:
-    """Return a process's status, `GONE` where there is none of that number."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state, parent, group = file.read().rpartition(b") ")[2].split(None, 3)[:3]
-    except (FileNotFoundError, ProcessLookupError):
-        return GONE
-    return Status(int(parent), int(group), state.decode())
+    What is stopped can neither fork nor react to the end of the others. Gives the PID of each
+    process that was killed, 0 for each other look.
+    """
+    for _ in range(FREEZES):
+        stopped = False
+        for pid in signal_below(root, signal.SIGSTOP, roots=roots, unless="Tt"):
+            stopped = stopped or pid != 0
+            yield 0
+        if not stopped:
+            break
+    yield from signal_below(root, signal.SIGKILL, roots=roots)
 
 
-def living_below(root: int) -> list[int]:
-    """Return the PIDs of what is alive below a process."""
-    return [pid for pid in below(root) if status(pid).alive]
+def signal_below(
+    root: int, *signals: int, roots: Roots | None = None, unless: str = ""
+) -> Iterator[int]:
+    """Send the signals to everything alive below a process, itself not among.
 
-
-def signal_below(root: int, *signals: int) -> list[int]:
-    """Send the signals to everything alive below a process, itself not among; return to whom.
+    Gives the PID of each process that was reached, 0 for each other. Those in one of the states
+    `unless` (letters of proc_pid_stat(5)) are passed over.
 
     Never to anybody else: a pidfd is opened first, then its process's parent looked at, then the
     signal sent through it. A number that was given to a stranger meanwhile fails the second step
@@ -98,29 +74,37 @@ def signal_below(root: int, *signals: int) -> list[int]:
     leader of a process group stands for all of it: nothing forks faster than that.
     """
     ours = {root}
-    reached: list[int] = []
     groups: set[int] = set()
-    for pid in islice(walk(root), MOST):  # a group dies before the rest of it is even looked for
+    for pid in walk(root, roots):
         ours.add(pid)
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            found = status(pid)
-            if found.parent in ours and found.alive:
-                reached.append(pid)
-                if found.group in groups:
-                    continue
-                if found.group == pid and _signal_group(fd, signals):
-                    groups.add(pid)
-                else:
-                    _signal(fd, signals)
-        except (ProcessLookupError, PermissionError):
-            pass  # gone meanwhile; or another user's, which the caller finds still there
-        finally:
-            os.close(fd)
-    return reached
+        yield pid if _reach(pid, signals, ours, groups, unless) else 0
+
+
+def _reach(
+    pid: int, signals: Iterable[int], ours: Collection[int], groups: set[int], unless: str
+) -> bool:
+    """Signal one process, or the group it leads; return whether it gets the signals."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        # Gone; or reaped while its number still names a session or a group, which is EINVAL or
+        # ENOENT on some kernels; or there is no descriptor for now, and the next round has one.
+        return False
+    try:
+        found = status(pid)
+        if found.parent not in ours or not found.alive or found.state in unless:
+            return False
+        if found.group in groups:
+            return True
+        if found.group == pid and _signal_group(fd, signals):
+            groups.add(pid)
+        else:
+            _signal(fd, signals)
+    except OSError:
+        return False  # gone meanwhile; or another user's, which the caller finds still there
+    finally:
+        os.close(fd)
+    return True
 
 
 def _signal(fd: int, signals: Iterable[int], flags: int = 0) -> None:
@@ -137,17 +121,3 @@ def _signal_group(fd: int, signals: Iterable[int]) -> bool:
             raise
         return False
     return True
-
-
-def described(pid: int) -> str:
-    """Return who a process is and where in the kernel it waits: `1234 (cp, D, in nfs_wait)`."""
-    try:
-        process = psutil.Process(pid)
-        name, uid = process.name(), process.uids().real
-    except psutil.Error:
-        return str(pid)
-    try:
-        wchan = Path(f"/proc/{pid}/wchan").read_text() or "?"
-    except OSError:
-        wchan = "?"
-    return f"{pid} ({name}, uid {uid}, state {status(pid).state}, in {wchan})"

@@ -31,18 +31,28 @@ class Cause(msgspec.Struct, frozen=True):
 class Course(msgspec.Struct):
     """What is known of a run's course: the launcher's two reports, and hookd's own doing.
 
-    `hit` is a limit that the kernel says was met, `peak` the most memory that was seen in use,
-    `cpu_usec` what the control group has used, for a run whose end nobody is left to tell of.
+    `hit` is a limit that the kernel says was met. `group_peak` and `group_cpu_usec` are what the
+    control group has used, None where there is none that knows; `peak` is the most memory that
+    was seen in use, of processes outside any group (`outside`: although there is one), and
+    `weighed` the largest sum of theirs with what they share. `inherited` are the bytes of memory
+    that a process has from its launcher, and so no figure of its own. `orphaned`: the launcher
+    died, so that nobody knows what was reaped. `own_error`: what went wrong in hookd meanwhile.
     """
 
     cause: Cause | None = None
     first: Report | None = None
     last: Report | None = None
     hit: str | None = None
+    group_peak: int | None = None
+    group_cpu_usec: int | None = None
     peak: int = 0
-    cpu_usec: int = 0
+    weighed: int = 0
+    outside: bool = False
+    inherited: int | None = None
+    orphaned: bool = False
     leftovers: int = 0
     survivors: int = 0
+    own_error: str | None = None
 
     @property
     def pid(self) -> int | None:
@@ -61,6 +71,33 @@ class Course(msgspec.Struct):
         if self.last.monotonic_ns - self.first.monotonic_ns <= timeout * 1e9:
             self.cause = None
 
+    @property
+    def _cpu_usec(self) -> int | None:
+        """The CPU time of all that the run started; None where it is not known.
+
+        A group also knows of what nobody waited for, and processes outside it are told of by
+        their launcher.
+        """
+        told = self.last.cpu_usec if self.last is not None and not self.orphaned else None
+        if self.first is None:
+            return 0
+        return max((n for n in (told, self.group_cpu_usec) if n is not None), default=None)
+
+    @property
+    def _memory_peak(self) -> int | None:
+        """The most memory in use at a time; None where it is not known.
+
+        That is the group's peak; where there is no group, the most that was seen of all processes
+        together, or that one of them had. A process counts what its launcher had when it was made
+        (ru_maxrss in getrusage(2)), so a figure that is no larger than that says nothing.
+        """
+        peaks = [self.group_peak or 0, self.peak]
+        if self.group_peak is None or self.outside:
+            largest = 1024 * self.last.peak_kib if self.last is not None else 0
+            if self.inherited is not None and largest > self.inherited:
+                peaks.append(largest)
+        return max(peaks) or None
+
     def receipt(self, limits: Limits, output: Output) -> Receipt:
         """Return the receipt; what was never reaped ends now."""
         first, last = self.first, self.last
@@ -73,13 +110,13 @@ class Course(msgspec.Struct):
             exit_status=ending.exit_status,
             signal=ending.signal,
             limit=ending.limit,
-            reason=ending.reason,
+            reason=ending.reason or self.own_error,
             last_line=output.last_line,
             started_usec=first.realtime_ns // 1000 if first is not None else None,
             ended_usec=(last.realtime_ns if last is not None else now) // 1000,
             duration_usec=max(0, ended - began) // 1000,
-            cpu_usec=last.cpu_usec if last is not None else self.cpu_usec,
-            memory_peak=max(self.peak, 1024 * last.peak_kib if last is not None else 0),
+            cpu_usec=self._cpu_usec,
+            memory_peak=self._memory_peak,
             output_bytes=output.total,
             output_dropped=output.dropped,
             leftovers=self.leftovers,

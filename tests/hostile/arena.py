@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -119,16 +120,15 @@ class Arena:
         subprocess.run([self.program], check=True)
         return time.monotonic() - began
 
-    def remains(self) -> list[psutil.Process]:
-        """Return the processes of the beast that are alive, known by what they inherited."""
+    def remains(self) -> list[int]:
+        """Return the threads of the beast that are alive, known by what they inherited."""
+        token = f"ARENA={self.token}\0".encode()
         found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("ARENA") == self.token:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        for task in Path("/proc").glob("[0-9]*/task/*"):  # the first thread may have exited
+            with contextlib.suppress(OSError):
+                if token in (task / "environ").read_bytes():
+                    found.append(int(task.name))
+        return found
 
     def descriptors(self) -> int:
         """Return how many descriptors the runner has open, but for those of each launcher.

@@ -85,6 +85,21 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], float]] = {
         "changes_its_looks.py", {}, {"result": "success", "leftovers": 1}, 3,
     ),
     "removes itself": ("removes_itself.sh", {}, {"result": "success"}, 2),
+    "its leader exits": (
+        "its_leader_exits.py main 1", {"timeout": "1s"},
+        {"result": "timeout", "signal": "SIGTERM", "leftovers": 0}, 5,
+    ),
+    "a leftover's leader exits": (
+        "its_leader_exits.py leftover 1", {}, {"result": "success", "leftovers": 1}, 3,
+    ),
+    "300 MB behind a leader that exits": (
+        "its_leader_exits.py main 300", {"limits": 'memory = "64M"'},
+        {"result": "limit", "limit": "memory"}, 5,
+    ),
+    "hops": ("hops.py 40 left", {}, {"result": "success"}, 10),
+    "hops, without its launcher": (
+        "hops.py 40 orphaned", {}, {"result": "signalled", "signal": "SIGKILL"}, 10,
+    ),
 }  # fmt: skip
 
 
@@ -98,7 +113,12 @@ def test_harm(name: str, arena: Arena, fought: list[Fight]) -> None:
     assert {key: getattr(receipt, key) for key in expected} == expected
     assert fight.seconds < seconds * SLOWNESS
     assert receipt.duration_usec / 1e6 <= fight.seconds
-    assert receipt.cpu_usec > 0 and receipt.memory_peak > 0
+    nobody_knows = receipt.reason == "the launcher that it ran under was killed"
+    assert receipt.cpu_usec is None if nobody_knows else receipt.cpu_usec
+    assert receipt.memory_peak != 0
+    if receipt.limit == "memory":
+        assert receipt.memory_peak is not None
+        assert receipt.memory_peak > 63 << 20
 
 
 def test_stdin_that_nobody_reads(arena: Arena, fought: list[Fight]) -> None:

@@ -6,13 +6,23 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from hookd import faults
 from hookd.journal import Journal
 from hookd.link import Ended, Message, Start, Started
-from hookd.model import Result
+from hookd.model import Receipt, Result
+from hookd.runner.abi import PR_SET_CHILD_SUBREAPER, prctl
+from hookd.runner.output import Output
 from hookd.runner.runner import Runner
+from hookd.runner.slices import Slices
+from hookd.runner.termination import Termination
+from hookd.runner.verdict import Course
+from tests.support.leftovers import alive
 from tests.support.runner import event
 
 
@@ -44,23 +54,27 @@ def test_an_error_at_the_start_ends_the_run(scratch: Path) -> None:
     assert ended.receipt.reason.startswith("an error of hookd's own: UnicodeEncodeError")
 
 
-def test_an_error_while_it_runs_ends_the_run(scratch: Path) -> None:
+def receipt(scratch: Path, script: str, on_started: Callable[[], None]) -> Receipt:
+    """Run a hook of an sh script; `on_started` is called in the runner as it has started."""
     hooks = scratch / "hooks.d"
     hooks.mkdir()
     (scratch / "hookd.toml").touch()
-    (hooks / "hook.toml").write_text('command = "/bin/sleep 1000"\n')
+    program = scratch / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (hooks / "hook.toml").write_text(f'command = "{program}"\n')
     account = pwd.getpwuid(os.geteuid()).pw_name
     recorded: list[str] = []
 
-    async def begin() -> Ended:
+    async def begin() -> Receipt:
         met = faults.Faults(lambda fields, detail: recorded.append(str(fields["HOOKD_TRACEBACK"])))
-        over: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        over: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
         def send(message: Message) -> None:
             if isinstance(message, Started):
-                raise RuntimeError("nobody expects that")
+                on_started()
             if isinstance(message, Ended):
-                over.set_result(message)
+                over.set_result(message.receipt)
 
         runner = Runner(scratch / "hookd.toml", account, Journal(), None, send)
         runner.start()
@@ -70,8 +84,58 @@ def test_an_error_while_it_runs_ends_the_run(scratch: Path) -> None:
             return await asyncio.wait_for(over, 20)
         finally:
             runner.close()
-            assert met.count == 1
+            assert met.count >= 1
 
-    receipt = asyncio.run(begin()).receipt
-    assert receipt.reason == "an error of hookd's own: RuntimeError('nobody expects that')"
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # as the runner's main does
+    found = asyncio.run(begin())
     assert recorded[0].endswith("RuntimeError: nobody expects that\n")
+    return found
+
+
+def fail(*_: object) -> NoReturn:
+    """Be what nobody expects."""
+    raise RuntimeError("nobody expects that")
+
+
+OWN_ERROR = "an error of hookd's own: RuntimeError('nobody expects that')"
+
+
+def test_an_error_while_it_runs_interrupts_the_run(scratch: Path) -> None:
+    found = receipt(scratch, f"echo $$ >{scratch}/pid; exec sleep 1000", fail)
+    assert (found.result, found.reason) == (Result.INTERRUPTED, OWN_ERROR)
+    assert found.started_usec is not None
+    assert found.survivors == 0
+    pid = scratch / "pid"
+    assert not pid.exists() or not alive(int(pid.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (Termination, "take_stock"),
+        (Termination, "kill"),
+        (Slices, "gather"),
+        (Output, "finish"),
+    ],
+)
+def test_an_error_after_its_end_leaves_the_program_its_result(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, where: type, name: str
+) -> None:
+    usual = getattr(where, name)
+
+    def fail_once(*_: object) -> NoReturn:
+        monkeypatch.setattr(where, name, usual)
+        fail()
+
+    found = receipt(
+        scratch, "sleep 1000 & exit 3", lambda: monkeypatch.setattr(where, name, fail_once)
+    )
+    assert (found.result, found.exit_status) == (Result.FAILED, 3)
+    assert (found.reason, found.survivors) == (OWN_ERROR, 0)
+
+
+def test_an_error_at_the_very_end_is_no_second_end(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = receipt(scratch, "exit 3", lambda: monkeypatch.setattr(Course, "receipt", fail))
+    assert (found.result, found.reason) == (Result.INTERRUPTED, OWN_ERROR)

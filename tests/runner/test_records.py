@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-import socket
+import os
+import signal
 from typing import Any
 
 import pytest
 
 from hookd import records
-from hookd.journal import SOCKET
-from hookd.model import Phase
-from tests.support.records import Records
+from hookd.model import Phase, Result
+from tests.support.eventually import eventually
+from tests.support.leftovers import alive
+from tests.support.records import Records, listens
 from tests.support.runner import Runner
 
 SECRET = "correct-horse-battery-staple"
 PRIORITIES = {"exit 0": 6, "exit 1": 3, "exit 75": 5, "kill -9 $$": 3, "sleep 60": 4}
-
-
-def listens() -> bool:
-    """Return whether a journal listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        return sock.connect_ex(SOCKET) == 0
 
 
 pytestmark = pytest.mark.skipif(not listens(), reason="no journal listens (tests/run brings one)")
@@ -103,3 +99,29 @@ def test_ten_thousand_lines_all_arrive_before_the_end(runner: Runner) -> None:
     assert lines == [str(n) for n in range(1, 10001)]
     assert found[-1]["MESSAGE_ID"].hex == records.RUN_ENDED.message_id
     assert receipt.output_dropped == 0
+
+
+SAID = {"kept": "left 1 process running", "ended": "ended 1 process that it had left running"}
+
+
+@pytest.mark.parametrize("how", ["kept", "ended"])
+def test_leftovers_are_named(runner: Runner, how: str) -> None:
+    journal = Records()
+    leftovers = "warn" if how == "kept" else "kill"
+    runner.define(
+        f"/bin/sleep 60 & echo $! >{runner.directory}/pid\n"
+        'until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done',
+        f'[run]\nleftovers = "{leftovers}"\n',
+    )
+    run_id = runner.begin("hook", job_id=81)
+    receipt = runner.until_ended(run_id)
+    pid = int((runner.directory / "pid").read_text())
+    (record,) = journal.find(MESSAGE_ID=records.RUN_LEFTOVERS.message_id, HOOKD_RUN_ID=run_id)
+    assert (receipt.result, receipt.leftovers, record["HOOKD_LEFTOVERS"]) == (
+        Result.SUCCESS, 1, "1",
+    )  # fmt: skip
+    assert record["MESSAGE"].endswith(f": {SAID[how]}: {pid} (sleep, /bin/sleep)")
+    assert record["PRIORITY"] == {"kept": records.WARNING, "ended": records.NOTICE}[how]
+    if how == "kept":
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))

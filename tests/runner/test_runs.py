@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_the_time_of_a_run_is_from_before_its_first_instruction(runner: Runner) 
     runner.define("exit 0")
     for _ in range(20):
         receipt = runner.run("hook")
+        assert receipt.cpu_usec is not None
         assert receipt.duration_usec >= receipt.cpu_usec > 0  # it has one thread
 
 
@@ -131,11 +133,38 @@ def test_leftovers_may_stay(runner: Runner) -> None:
     eventually(lambda: not alive(left.pid))
 
 
+def test_a_figure_that_is_not_known_is_none(runner: Runner) -> None:
+    runner.define("kill -KILL $PPID; sleep 60")
+    receipt = runner.run("hook")
+    assert receipt.result is Result.SIGNALLED
+    assert (receipt.memory_peak, receipt.cpu_usec) == (None, None)
+
+
+def test_a_small_program_has_no_figure_of_its_launchers(runner: Runner) -> None:
+    runner.hook("small", 'command = "/bin/true"\n')
+    runner.reload()
+    for _ in range(3):
+        peak = runner.run("small").memory_peak
+        assert peak is None or peak < 4 << 20
+
+
+def test_a_limit_that_was_overrun_says_by_how_much(runner: Runner) -> None:
+    large = f"{PYTHON} -c 'import time; x = b\"x\" * (100 << 20); time.sleep(60)'"
+    runner.define(large, '[limits]\nmemory = "40M"\n')
+    receipt = runner.run("hook")
+    assert (receipt.result, receipt.limit) == (Result.LIMIT, "memory")
+    used = re.fullmatch(r"it used (\d+) MB of memory, 40 MB are allowed", receipt.reason or "")
+    assert used
+    assert receipt.memory_peak is not None
+    assert receipt.memory_peak >> 20 >= int(used[1]) > 40
+
+
 def test_the_receipt_counts_the_whole_tree(runner: Runner) -> None:
     burn = "sum(i for i in range(3_000_000))"
     runner.define(f"{PYTHON} -c '{burn}' & wait; {PYTHON} -c '{burn}; x = b\"x\" * (40 << 20)'")
     receipt = runner.run("hook")
     assert receipt.result is Result.SUCCESS
+    assert receipt.cpu_usec is not None and receipt.memory_peak is not None
     assert receipt.cpu_usec > 100_000
     assert receipt.memory_peak > 40 << 20
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from hookd.model import Result
-from hookd.runner import tree
+from hookd.runner import process
 from tests.support.runner import Runner
 
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207  # ptrace(2)
@@ -33,7 +33,7 @@ def traced(pid: int) -> Iterator[None]:
     _ptrace(PTRACE_SEIZE, pid)
     _ptrace(PTRACE_INTERRUPT, pid)
     os.waitpid(pid, WALL)
-    assert tree.status(pid).state == "t"
+    assert process.status(pid).state == "t"
     yield
     _ptrace(PTRACE_DETACH, pid)
 

@@ -17,6 +17,7 @@ VERIFY = 'command = "/bin/true"\nphases = ["end"]\n'
 
 def same_always(line: str) -> str:
     """Return a line without what differs from run to run: times and memory."""
+    line = re.sub(r'("memory_peak"):null', r"\1:0", line)  # not known of a small program
     return re.sub(r'("(?:\w+_usec|memory_peak)"):\d+', r"\1:0", line)
 
 

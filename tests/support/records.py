@@ -3,12 +3,21 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from typing import Any
 
 from systemd.journal import Reader
 
+from hookd.journal import SOCKET
+
 Record = dict[str, Any]
+
+
+def listens() -> bool:
+    """Return whether a journal listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        return sock.connect_ex(SOCKET) == 0
 
 
 class Records:
