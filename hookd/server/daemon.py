@@ -158,7 +158,7 @@ class Daemon:
 
         Raises ConfigError where a runner of our own refuses the configuration.
         """
-        await self._try_storage()
+        await self._store.try_out()
         if self._restored and not isinstance(self._setup.runner, Path):
             welcome = await self._runner_seen
             if welcome.errors:
@@ -179,7 +179,8 @@ class Daemon:
         self._feed.close()
         await self._upkeep.close()
         await self._listener.close(ANSWERS_SEC)
-        await self._try_storage()  # what was on its way has been handed over by then
+        with contextlib.suppress(StorageFailure):  # what was on its way has been handed over then
+            await self._store.write(lambda books: books.runs.queued)
         await self._link.close(self._facilities.config.daemon.drain)
         await self._store.close()
         self._notifier.close()
@@ -217,19 +218,15 @@ class Daemon:
 
         self._store.submit(self._read_books, done, lambda _: self._read_again.within(AGAIN_SEC))
 
-    async def _try_storage(self) -> None:
-        """Have the disk do something; what it says is told to `_on_storage`."""
-        with contextlib.suppress(StorageFailure):
-            await self._store.write(lambda books: books.runs.queued)
-
     def _on_storage(self, fault: str | None) -> None:
         if fault is None:
             if self._problems.pop("storage", None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
                 self._dispatcher.starts.kick()
         else:
+            if "storage" not in self._problems:
+                self._journal.send(STORAGE_FAILED, detail=fault)
             self._problems["storage"] = f"storage failed: {fault}"
-            self._journal.send(STORAGE_FAILED, detail=fault)
             if self._probe is None or self._probe.done():
                 self._probe = faults.keep("the look at a storage that failed", self._probe_storage)
         self._notifier.changed()
@@ -238,7 +235,7 @@ class Daemon:
         """Try the disk again until it works, also when nobody asks for anything."""
         while "storage" in self._problems:
             await asyncio.sleep(1.0)
-            await self._try_storage()
+            await self._store.try_out()
 
     # Calls.
 

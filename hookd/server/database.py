@@ -11,10 +11,12 @@ import stat
 from pathlib import Path
 
 from hookd.errors import StorageFailure
-from hookd.server.schema import WrongDatabase
+from hookd.server.schema import VERSION, WrongDatabase
 
 DATABASE = "hookd.db"
 CREATED = "hookd.db.created"
+
+FULL_EVENT = 2 * 1024 * 1024  # bytes; a message of 1 MiB is kept once, its IDs in indices too
 
 CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
 no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
@@ -94,6 +96,36 @@ def make_durable(connection: sqlite3.Connection) -> None:
     """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def try_out(connection: sqlite3.Connection, path: Path) -> None:
+    """Write as much as the largest event takes, undo it, and commit something small.
+
+    The cache is made so small that SQLite writes the pages to the write-ahead log before the
+    commit, which never comes: the room is taken from the disk, and the next commits use it. The
+    database does not grow. Raises sqlite3.Error or OSError where there is no such room; what had
+    been found of it is then given back, so that smaller events can have it.
+    """
+    log = Path(f"{path}-wal")
+    before = log.stat().st_size if log.exists() else 0
+    connection.execute("PRAGMA cache_size = 10")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE trial (content BLOB)")
+        connection.execute("INSERT INTO trial VALUES (zeroblob(?))", (FULL_EVENT,))
+        with log.open("rb+") as file:
+            os.fdatasync(file.fileno())  # some file systems look for the room only now
+        connection.execute("ROLLBACK")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        os.truncate(log, before)  # nothing behind this was ever committed
+        raise
+    finally:
+        connection.execute("PRAGMA cache_size = -2000")  # SQLite's own
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -41,6 +41,7 @@ from hookd.server.database import (
     lock,
     make_durable,
     reason,
+    try_out,
 )
 from hookd.server.schema import WrongDatabase, examine, migrate
 
@@ -84,15 +85,25 @@ class _Batch:
         self.begun.acquire()
 
 
+class _Trial:
+    """A question whether the disk is well, and the future of its end."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+
+
 class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
     `created`: whether it has made a new database.
-    `on_health` is called in the event loop with None when the database works again and with the
-    reason when it begins to fail. `opened` is called in the writer's thread whenever the database
-    has been opened, before anything else is done with it, to read what its owner must know; what
-    it returns is called in the event loop before any outcome is delivered. `missed` is called in
-    the event loop when what is on disk could not be told to all: memory may know less.
+    `on_health` is called in the event loop with the reason when the database begins to fail, with
+    another when that changes, and with None when `try_out` has found that it works again.
+    `opened` is called in the writer's thread whenever the database has been opened, before
+    anything else is done with it, to read what its owner must know; what it returns is called in
+    the event loop before any outcome is delivered. `missed` is called in the event loop when what
+    is on disk could not be told to all: memory may know less.
     """
 
     def __init__(
@@ -119,7 +130,7 @@ class Store:
         self._begin_soon = faults.Timer(self._begin)
         self._told: deque[tuple[str, Callable[[], None]]] = deque()  # by the threads, to the loop
         self._tell_soon = faults.Timer(self._tell)
-        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[_Batch | _Trial | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write, name="hookd-writer"),
@@ -155,6 +166,15 @@ class Store:
             lambda error: complete(future, InternalError(faults.words(error))),
         )
         return await future
+
+    async def try_out(self) -> None:
+        """See whether an event of full size can be written; `on_health` hears what is new of it.
+
+        A small write that succeeds says nothing of that, so it never makes storage well again.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._batches.put(_Trial(future))
+        await future
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `query` finds. Raises what it raised, or StorageFailure."""
@@ -223,6 +243,10 @@ class Store:
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
+            if isinstance(batch, _Trial):
+                self._try_out()
+                self._from_thread("a trial", partial(complete, batch.future, None))
+                continue
             try:
                 self._commit(batch.operations, batch.begun.release)
             except Exception as e:  # whatever it is: the thread and those who wait outlive it
@@ -259,6 +283,17 @@ class Store:
                 self._from_thread("a transaction", partial(faults.report, e, "a transaction"))
             for operation in operations:
                 operation.outcome = fault
+
+    def _try_out(self) -> None:
+        """See whether an event of full size can be written, and say so."""
+        try:
+            try_out(self._open().connection, self.path)
+        except Exception as e:  # whatever it is: as in a transaction
+            self._close()
+            if isinstance(e, _DISK_FAULTS):
+                self._health(reason(e, self.path))
+            else:
+                self._from_thread("a trial", partial(faults.report, e, "a trial of the disk"))
         else:
             self._health(None)
 

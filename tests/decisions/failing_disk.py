@@ -36,13 +36,15 @@ async def check(store: Shelf, acknowledged: list[int], reasons: list[str | None]
     assert acknowledged == sorted(set(acknowledged))
     assert [job.job_id for job in await store.jobs()] == acknowledged[-1000:][::-1]
     assert await store.write(lambda books: books.runs.queued) == len(acknowledged)
+    assert store.health == reasons, "a small write says nothing of a large one"
+    await store.try_out()
     assert store.health == [*reasons, None], store.health
 
 
 async def full(directory: Path) -> None:
-    mount("-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(directory))
+    mount("-t", "tmpfs", "-o", "size=4M,mode=700", "tmpfs", str(directory))
     ballast = directory / "ballast"
-    ballast.write_bytes(b"x" * 100_000)
+    ballast.write_bytes(b"x" * 3_700_000)
     acknowledged: list[int] = []
     async with shelf(directory) as store:
         reason = await write_until_it_fails(store, acknowledged)
@@ -55,7 +57,7 @@ async def full(directory: Path) -> None:
 
 
 async def full_at_first(directory: Path) -> None:
-    mount("-t", "tmpfs", "-o", "size=400k,mode=700", "tmpfs", str(directory))
+    mount("-t", "tmpfs", "-o", "size=4M,mode=700", "tmpfs", str(directory))
     ballast = directory / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:

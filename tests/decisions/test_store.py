@@ -15,7 +15,7 @@ import pytest
 from hookd.errors import HookdError, InternalError, NoSuchJob, RequestIdConflict, StorageFailure
 from hookd.server import archive
 from hookd.server.books import Books
-from hookd.server.database import CREATED, DATABASE
+from hookd.server.database import CREATED, DATABASE, FULL_EVENT
 from hookd.server.schema import APPLICATION_ID, VERSION
 from tests.decisions.shelf import Shelf, asynchronous, shelf, starting
 
@@ -72,6 +72,20 @@ async def test_a_commit_is_durable_and_the_file_is_marked_as_hookds(directory: P
         assert await store.write(lambda books: pragma(books, "synchronous")) == 2  # FULL
         assert await store.write(lambda books: pragma(books, "application_id")) == APPLICATION_ID
         assert await store.write(lambda books: pragma(books, "user_version")) == VERSION
+
+
+@asynchronous
+async def test_a_trial_leaves_nothing_behind(directory: Path) -> None:
+    async with shelf(directory) as store:
+        await store.start("h")
+        for _ in range(5):
+            await store.try_out()
+            await store.start("h")
+        assert len(await store.jobs()) == 6
+        log = directory / f"{DATABASE}-wal"
+        assert FULL_EVENT * 0.9 < log.stat().st_size < FULL_EVENT * 1.5
+    assert (directory / DATABASE).stat().st_size < FULL_EVENT / 4
+    assert store.health == []
 
 
 @asynchronous
@@ -142,6 +156,7 @@ async def test_an_operations_own_fault_is_its_own(directory: Path, fault: object
         assert isinstance(bad, StorageFailure if disk else InternalError)
         assert await store.start() == 4
         assert await store.write(lambda books: books.runs.queued) == 2
+        await store.try_out()
         assert not store.health or store.health[-1] is None
 
 

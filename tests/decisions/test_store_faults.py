@@ -44,6 +44,7 @@ async def test_a_directory_that_others_can_write_to(directory: Path) -> None:
         assert os.listdir(directory) == []
         directory.chmod(0o755)
         assert await store.start() == 1
+        await store.try_out()
         assert [bool(reason) for reason in store.health] == [True, True, True, False]
 
 
@@ -112,6 +113,7 @@ async def test_a_database_that_is_removed_while_in_use(directory: Path) -> None:
         assert not database.exists()
         (directory / "away").rename(database)
         assert await store.start() == 2
+        await store.try_out()
         assert store.health == [reason, gone(database), None]
 
 
@@ -258,6 +260,7 @@ async def test_a_file_that_cannot_be_used(
             log.unlink()
         database.write_bytes(good)
         assert await store.start() == 2
+        await store.try_out()
         assert store.health == [reason.format(database), None]
 
 

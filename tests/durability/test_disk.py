@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.support.records import Records
 from tests.support.wire import END, JOB, Wire
 
 START = 'phases = ["start"]\n'
+LARGE = JOB | {"profile": "x" * 100_000, "user": "u" * 100_000}
 STORAGE_FAILURE = "io.hookd.Jobs.StorageFailure"
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk wants root")
@@ -49,10 +51,10 @@ def database(daemon: Daemon) -> Path:
 
 @pytest.fixture
 def small_disk(daemon: Daemon) -> Iterator[Path]:
-    """Have hookd keep its state on a disk of 1 MiB, and return the path to it once it runs."""
+    """Have hookd keep its state on a disk of 4 MiB, and return the path to it once it runs."""
     state = daemon.directory / "state"
     state.mkdir(mode=0o700)
-    mount = f'mount -t tmpfs -o size=1M,mode=0700 hookd-test {state} && exec "$@"'
+    mount = f'mount -t tmpfs -o size=4M,mode=0700 hookd-test {state} && exec "$@"'
     daemon.prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"]
     daemon.start()
     assert daemon.process is not None
@@ -81,9 +83,9 @@ def test_a_full_disk(daemon: Daemon, small_disk: Path, records: Records) -> None
         wire.start()
         running(daemon)
         filler = fill(small_disk)
-        reason = eventually(lambda: _reason_of(wire, "StartJob", JOB))
-        assert "full" in reason
-        assert "full" in failure(wire, "EndJob", END | {"job_id": 1})
+        assert "full" in eventually(lambda: _reason_of(wire, "StartJob", LARGE))
+        assert "full" in eventually(lambda: _reason_of(wire, "StartJob", JOB))
+        assert "full" in failure(wire, "EndJob", END | {"job_id": 1, "message": "x" * 100_000})
         assert wire.status()["problems"][0].startswith("storage failed: ")
         let_go(daemon, "slow")
         eventually(lambda: records.find(MESSAGE_ID=RUN_ENDED.message_id, HOOKD_JOB_ID=1))
@@ -95,7 +97,28 @@ def test_a_full_disk(daemon: Daemon, small_disk: Path, records: Records) -> None
         assert after["hooks"][0]["exit_status"] == 3
     assert len(noted(daemon)) == len(set(noted(daemon)))
     for kind in (STORAGE_FAILED, STORAGE_RECOVERED):
-        assert records.find(MESSAGE_ID=kind.message_id)
+        assert len(records.find(MESSAGE_ID=kind.message_id)) == 1
+
+
+def test_a_disk_with_room_for_small_events_alone_is_not_well(
+    daemon: Daemon, records: Records
+) -> None:
+    """What a small write says of the disk is not believed: status does not flap."""
+    daemon.start()
+    assert daemon.process is not None
+    with Wire(daemon.socket) as wire:
+        limits = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (700_000, -1))
+        eventually(lambda: _reason_of(wire, "StartJob", LARGE))
+        for _ in range(3):
+            assert wire.start()["allowed"]  # what there is room for is taken
+            until = time.monotonic() + 1.2  # hookd looks once a second
+            while time.monotonic() < until:
+                assert wire.status()["healthy"] is False
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)
+        recovered(daemon)
+        assert wire.call("StartJob", LARGE)["allowed"]
+    for kind in (STORAGE_FAILED, STORAGE_RECOVERED):
+        assert len(records.find(MESSAGE_ID=kind.message_id)) == 1
 
 
 def _reason_of(wire: Wire, method: str, parameters: Any) -> str:
