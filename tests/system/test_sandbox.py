@@ -45,6 +45,12 @@ CASES = {
         "/bin/mount -t tmpfs snapshot /mnt",
         "findmnt -n -o SOURCE /mnt | grep -q snapshot && umount /mnt",
     ),
+    "copy": (
+        "root",
+        "/bin/sh -c 'cp -a /usr/bin/sudo /root/copied && tar -C /usr/bin -cf - sudo | "
+        "tar -C /root -xpf -'",
+        'test -u /root/copied && test -u /root/sudo && test "$(stat -c %a /root/sudo)" = 4755',
+    ),
     "sudo": (
         "hookd-hooks",
         "/usr/bin/sudo -n /usr/bin/touch /root/by-sudo",
