@@ -14,6 +14,7 @@ import pytest
 
 from tests.durability.hooks import ended, noted, noting
 from tests.support.daemon import Daemon
+from tests.support.database import handed_over
 from tests.support.eventually import eventually
 from tests.support.records import Records
 from tests.support.runner import PYTHON
@@ -42,6 +43,8 @@ def test_two_configurations_start_nothing(daemon: Daemon, runner: RunnerUnit) ->
         assert problem.startswith("no hook starts, the runner's configuration differs: ")
         job = wire.start()["job_id"]
         assert wire.job(job)["hooks"][0]["state"] == "waiting"
+        # Given to the runner with the event, or never: so nothing is still on its way there.
+        assert handed_over(daemon.directory / "state/hookd.db") == 1
         assert len(noted(daemon)) == 1
         wire.call("io.hookd.Manager.Reload")
         ended(wire, job, 1)

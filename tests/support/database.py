@@ -7,6 +7,11 @@ import sqlite3
 from pathlib import Path
 
 
+def handed_over(database: Path) -> int:
+    """Return how many runs stand there as given to a runner."""
+    return count(database, "runs WHERE runner IS NOT NULL")
+
+
 def count(database: Path, table: str) -> int:
     """Return how many rows a table has."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)
