@@ -175,8 +175,8 @@ PEER_CLOSED = _kind(
 STORAGE_FAILED = _kind(
     "storage-failed", "de0f93cd7e074ab883e32127054ac4b0", ERR, "storage failed: {detail}",
     "The database cannot be written. Events are refused (StorageFailure), running hooks go on, "
-    "and hookd tries by itself, once a second, whether an event of full size can be written again. "
-    "A small event may be taken meanwhile.\n\n"
+    "and hookd tries by itself, once a second, whether an event of full size can be written again."
+    " A small event may be taken meanwhile.\n\n"
     "Look at the disk that holds the state directory: is it full, read-only, failing?",
 )  # fmt: skip
 STORAGE_CREATED = _kind(
