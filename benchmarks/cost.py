@@ -74,12 +74,18 @@ def _cpu(server: psutil.Process) -> dict[str, float]:
     found = defaultdict(float, load=time.process_time())
     for kind, processes in _processes(server).items():
         for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                found[kind] += times.user + times.system
+            with suppress(psutil.NoSuchProcess, OSError):
+                found[kind] += _worked(process.pid)
                 if kind == "launchers":
+                    times = process.cpu_times()
                     found["hooks"] += times.children_user + times.children_system
     return found
+
+
+def _worked(pid: int) -> float:
+    """Return the seconds that a process has worked: the ticks of proc(5) are too few for some."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
 
 
 def _print_cpu(server: psutil.Process, runs_a_second: Callable[[], float]) -> None:
