@@ -80,7 +80,9 @@ def _memory(when: str, pids: list[int], bar: Bar) -> list[Line]:
     launchers = [pss for pid in _launchers(pids) if (pss := _pss(pid)) is not None]
     if launchers:
         whole = Series((sum(pss.median for pss in launchers),), "MB")
-        lines.append(Line(f"- {len(launchers)} launchers, with their share of common pages", whole))
+        lines.append(
+            Line(f"- {len(launchers)} launchers, with their share of common pages", whole)
+        )
     for name, pid in _processes(pids):
         process = psutil.Process(pid)
         rss = Series((process.memory_info().rss / MB,), "MB")

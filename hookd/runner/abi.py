@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What Python must know of binary interfaces: the launcher's packets, prctl(2), landlock(7).
 
-The packets are described in `launch/launcher.c`; a test compares the two. No policy here.
+The packets are described in `launch/launcher.h`; a test compares the two. No policy here.
 """
 
 from __future__ import annotations

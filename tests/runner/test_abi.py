@@ -16,7 +16,7 @@ import pytest
 from hookd.runner import abi
 from tests.support.launcher import Launcher, Zygote, order, zygote
 
-SOURCE = Path(__file__).parents[2] / "hookd/runner/launch/launcher.c"
+SOURCE = Path(__file__).parents[2] / "hookd/runner/launch/launcher.h"
 CTYPES = {"uint32_t": "I", "int32_t": "i", "int64_t": "q"}
 
 
@@ -52,7 +52,7 @@ def test_the_structures_are_those_of_the_source(
     assert layout.format == f"={members(name)}"
     program = tmp_path / "size.c"  # nothing lies between the members, which `=` says
     check = f'_Static_assert(sizeof(struct {name}) == {layout.size}, "size");'
-    program.write_text(f'#define main the_programs_own\n#include "{SOURCE}"\n{check}\n')
+    program.write_text(f'#include "{SOURCE}"\n{check}\n')
     subprocess.run(["cc", "-fsyntax-only", program], check=True)
 
 

@@ -24,7 +24,7 @@ ANSWER_WITHIN = 10.0  # seconds
 def sanitized() -> Path:
     """Return the program as AddressSanitizer and UBSan watch it, compiled if it is older."""
     SANITIZED.parent.mkdir(exist_ok=True)
-    sources = [TREE / "packaging/build-launcher", *(TREE / "hookd/runner/launch").glob("*.c")]
+    sources = [TREE / "packaging/build-launcher", *(TREE / "hookd/runner/launch").glob("*.[ch]")]
     newest = max(path.stat().st_mtime for path in sources)
     with (SANITIZED.parent / "sanitize.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,41 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The processes that hooks are started from: the zygote, and the launchers that it forks.
+ * A launcher: the process between the runner and a hook.
  *
- * The runner starts this program once: that process is the zygote. At the runner's word it forks
- * launchers. The runner gives each its limits from outside (nice, rlimits, a control group); then
- * the launcher takes on the user of a hook and becomes the reaper of whatever its runs leave behind.
- * Orders follow, one run at a time; what a launcher starts has all of that before its first
- * instruction. So a run costs one vfork of a small process, and every process of a run, escaped by
- * setsid(2) or a double fork or not, stays below its launcher: when wait4(2) says ECHILD, nothing of
- * the run is left. No memory is allocated for a run, save for one whose words are very many.
+ * The zygote forks launchers. The runner gives each its limits from outside (nice, rlimits, a
+ * control group); then the launcher takes on the user of a hook and becomes the reaper of whatever
+ * its runs leave behind. Orders follow, one run at a time; what a launcher starts has all of that
+ * before its first instruction. So a run costs one vfork of a small process, and every process of
+ * a run, escaped by setsid(2) or a double fork or not, stays below its launcher: when wait4(2)
+ * says ECHILD, nothing of the run is left. A run needs no memory of its own, save for one that has
+ * very many words.
  *
  * A hook has the user of its launcher, so it may change the launcher's limits and scheduling, stop
- * it and kill it. Before each run the launcher compares what the run would inherit with what it was
- * given. If anything differs it exits and leaves the order unread, by which the runner knows that
- * nothing was started (unix(7): ECONNRESET), and gives the order to a new launcher.
+ * it and kill it. Before each run the launcher compares what the run would inherit with what it
+ * was given (inherited.c). If anything differs it exits and leaves the order unread. The runner's
+ * end of the socket tells that apart (ECONNRESET, unix(7)): nothing was started, and another
+ * launcher can be given the order.
  *
- * A malformed packet ends the launcher that reads it. A launcher without a runner kills all that it
- * has started and exits. Nothing but system calls belongs here: no files of hookd, no policy.
+ * A malformed packet ends the launcher that reads it. A launcher without a runner kills all that
+ * it has started and exits.
  */
-#define _GNU_SOURCE
+#include "launcher.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/landlock.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -43,174 +38,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The packets on both sockets (SOCK_SEQPACKET). hookd/runner/abi.py has the same for Python, and
- * tests/runner/test_abi.py compares the two. A change of any of them is a change of PACKETS too: the
- * runner says its own as the one argument. */
-#define PACKETS "1"
-#define MAX_TEXTS 65536 /* bytes in a packet: one larger than the socket's buffer is never sent */
-#define MAX_LARGE (8 << 20) /* bytes in a memfd: more than execve(2) ever takes */
-#define MAX_FDS 4
-
-struct fork_order { /* to the zygote, with the launcher's end of a socket pair; answered in order */
-    uint32_t uid, gid;
-    uint32_t confine; /* 1: its processes may signal none but each other */
-    uint32_t count;   /* of the groups that follow, in ascending order */
-    uint32_t groups[];
-};
-
-struct fork_answer { /* with a pidfd; or pid 0 and an errno */
-    int32_t pid, error;
-};
-
-struct run_order { /* to a launcher, with descriptors for the program's 0, 1 and 2 */
-    uint32_t umask, argc, envc;
-    uint32_t length; /* of the texts: the program's path, its directory, arguments, environment, */
-    char texts[];    /* each ended by NUL; they follow, or are in a fourth descriptor, a memfd */
-};
-
-enum { NO_DIRECTORY, NOT_SPAWNED, STARTED, ENDED, EMPTY }; /* what a report says */
-
-struct report { /* from a launcher, one or two in a packet */
-    uint32_t kind;
-    uint32_t left;  /* 1: processes of the run are left */
-    int32_t pid;    /* the program's */
-    int32_t status; /* of wait4(2), or an errno */
-    int64_t realtime_ns, monotonic_ns;
-    int64_t cpu_usec; /* of all that was reaped */
-    int64_t peak_kib; /* of the largest process */
-};
-
-enum { SOCKET, SIGNALS };  /* the descriptors that every process here has, beside stderr */
-enum { GATHER_MSEC = 5 };  /* how long the word of a start may wait for the word of its end */
-enum { CPU_MSEC = 500 };   /* of its own that a launcher may use of a limit that it passes on */
-enum { WORDS = 1024 };     /* a run of so many needs no memory of its own */
-#define SCOPE_SIGNAL 2     /* landlock(7), Linux 6.12 */
-#define GET_KEYRING_ID 0   /* keyctl(2) */
-#define SESSION_KEYRING -3
-
-static union {
-    struct fork_order fork;
-    struct run_order run;
-    char bytes[sizeof(struct run_order) + MAX_TEXTS];
-} packet;
-
-static void complain(const char *what, int error)
-{
-    dprintf(STDERR_FILENO, "hookd-runner: launcher %d: %s%s%s\n", (int)getpid(), what,
-            error ? ": " : "", error ? strerror(error) : "");
-}
-
-static void die(const char *what, int error)
-{
-    complain(what, error);
-    _exit(1);
-}
-
-/* Read the next packet and its descriptors, *count of them. Return its length; 0: the other side is
- * gone; -1: it is empty, or larger than any may be, or there was no room for its descriptors. */
-static ssize_t receive(int fds[MAX_FDS], int *count)
-{
-    union {
-        char space[CMSG_SPACE(MAX_FDS * sizeof(int))];
-        struct cmsghdr aligned;
-    } control;
-    struct iovec data = {&packet, sizeof packet};
-    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-    message.msg_control = &control;
-    message.msg_controllen = sizeof control;
-    ssize_t length = recvmsg(SOCKET, &message, MSG_CMSG_CLOEXEC);
-    *count = 0;
-    if (length < 0)
-        return 0;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-        *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(fds, CMSG_DATA(header), (size_t)*count * sizeof(int));
-    }
-    if (length == 0)
-        return *count ? -1 : 0;
-    return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -1 : length;
-}
-
-/* Set which signals are blocked. The C library's own function leaves out the two that it uses. */
-static void block_signals(int every_byte)
-{
-    unsigned char set[_NSIG / 8];
-    memset(set, every_byte, sizeof set);
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, NULL, sizeof set);
-}
-
-/* Undo what the runner's own surroundings let this process inherit: ignored signals (signal(7)). */
-static void default_signals(void)
-{
-    char action[64] = {0}; /* larger than the kernel's struct sigaction, whose zeros are SIG_DFL */
-    for (int number = 1; number < _NSIG; number++)
-        syscall(SYS_rt_sigaction, number, action, NULL, (size_t)_NSIG / 8);
-}
-
-static void forget_signals(void)
-{
-    struct signalfd_siginfo info;
-    while (read(SIGNALS, &info, sizeof info) > 0)
-        ;
-}
-
-/* ---- what a run inherits, and nobody but the runner may change ---- */
-
-struct inherited {
-    struct rlimit limits[RLIM_NLIMITS];
-    unsigned char scheduling[128];  /* policy, priority, nice: struct sched_attr */
-    unsigned long cpus[128];
-    long io_priority, timer_slack, keyring;
-    char oom_score[16], dumped[16], group[512]; /* which root's hooks may change, and only they */
-};
-
-static struct inherited given;
-
-static void read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = read(fd, text, size - 1);
-    close(fd);
-    if (length < 0)
-        text[0] = '?';
-}
-
-static void look(struct inherited *now)
-{
-    memset(now, 0, sizeof *now);
-    for (int kind = 0; kind < RLIM_NLIMITS; kind++)
-        getrlimit((__rlimit_resource_t)kind, &now->limits[kind]);
-    syscall(SYS_sched_getattr, 0, now->scheduling, sizeof now->scheduling, 0);
-    sched_getaffinity(0, sizeof now->cpus, (cpu_set_t *)now->cpus);
-    now->io_priority = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
-    now->timer_slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
-    now->keyring = syscall(SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0);
-    if (geteuid() == 0) { /* others have no right to these, as the process is not dumpable */
-        read_text("/proc/self/oom_score_adj", now->oom_score, sizeof now->oom_score);
-        read_text("/proc/self/coredump_filter", now->dumped, sizeof now->dumped);
-        read_text("/proc/self/cgroup", now->group, sizeof now->group);
-    }
-}
-
-/* Return what of it somebody has changed, NULL where nothing was. */
-static const char *changed(void)
-{
-    static struct inherited now;
-    struct timespec used;
-    look(&now);
-    if (memcmp(now.limits, given.limits, sizeof now.limits) != 0)
-        return "its limits were changed";
-    if (memcmp(&now, &given, sizeof now) != 0)
-        return "its scheduling, keyring or control group was changed";
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    if (given.limits[RLIMIT_CPU].rlim_max != RLIM_INFINITY &&
-        used.tv_sec * 1000 + used.tv_nsec / 1000000 >= CPU_MSEC)
-        return "it has used much of the CPU time that it may";
-    return NULL;
-}
-
-/* ---- the launcher: one run after another ---- */
+enum { GATHER_MSEC = 5 }; /* how long the word of a start may wait for the word of its end */
+enum { WORDS = 1024 };    /* a run of so many needs no memory of its own */
+#define SCOPE_SIGNAL 2    /* landlock(7), Linux 6.12 */
 
 static struct report unsent[2];
 static size_t waiting;               /* of them */
@@ -238,7 +68,7 @@ static struct report *note(uint32_t kind, pid_t pid, int status, bool left)
 
 static void tell(void)
 {
-    send(SOCKET, unsent, waiting * sizeof *unsent, MSG_NOSIGNAL); /* its loss is noticed elsewhere */
+    send(SOCKET, unsent, waiting * sizeof *unsent, MSG_NOSIGNAL); /* a loss is noticed elsewhere */
     waiting = 0;
 }
 
@@ -250,14 +80,15 @@ static void fail(uint32_t kind)
     _exit(127);
 }
 
-/* Start a program in a session of its own; its directory and file may be on a disk that hangs, which
- * holds up this process, until the runner kills it, and no other. Return the PID, 0: it failed. */
+/* Start a program in a session of its own; its directory and file may be on a disk that hangs,
+ * which holds up this process, until the runner kills it, and no other. Return the PID, 0: it
+ * failed. */
 static pid_t start(char **words, const int fds[3])
 {
     char *path = words[0], *directory = words[1];
     char **argv = words + 2, **envp = argv + packet.run.argc + 1;
     failure.happened = false;
-    struct report *started = note(STARTED, 0, 0, false); /* the time before its first instruction */
+    struct report *started = note(STARTED, 0, 0, false); /* when it began */
     pid_t pid = vfork();
     if (pid == 0) {
         setsid();
@@ -354,8 +185,9 @@ static bool reap(pid_t main, bool *ended, int *status)
     return pid == 0;
 }
 
-/* Reap until nothing of the run is left; false: the runner is gone. The start of a run that is over
- * at once is told together with its end: half the packets, and half the wakeups of the runner. */
+/* Reap until nothing of the run is left; false: the runner is gone. The start of a run that is
+ * over at once is told together with its end: half the packets, and half the wakeups of the
+ * runner. */
 static bool attend(pid_t main)
 {
     struct pollfd ready[] = {{SOCKET, POLLIN, 0}, {SIGNALS, POLLIN, 0}};
@@ -443,7 +275,8 @@ static void become(const struct fork_order *whom)
 {
     static gid_t groups[MAX_TEXTS / sizeof(gid_t)];
     int count = getgroups((int)(sizeof groups / sizeof *groups), groups);
-    bool same = count == (int)whom->count && !memcmp(groups, whom->groups, (size_t)count * sizeof *groups);
+    bool same = count == (int)whom->count &&
+                !memcmp(groups, whom->groups, whom->count * sizeof *groups);
     if (!same && setgroups(whom->count, whom->groups) < 0)
         die("setgroups", errno);
     if (setresgid(whom->gid, whom->gid, whom->gid) < 0 ||
@@ -457,7 +290,7 @@ static void become(const struct fork_order *whom)
 
 /* Be a launcher from the fork to the exit. The first packet says that the limits are set: that may
  * need the privileges which are given up then. */
-static void launch(int sock)
+void launch(int sock)
 {
     char limits_are_set;
     setsid();
@@ -466,101 +299,9 @@ static void launch(int sock)
         die("its socket", errno);
     if (read(SOCKET, &limits_are_set, 1) == 1) {
         become(&packet.fork);
-        look(&given);
+        remember_inherited();
         serve();
         kill_children();
     }
     _exit(0);
-}
-
-/* ---- the zygote ---- */
-
-/* Reap launchers. One that is stopped was stopped by its hook, and goes with it: a run's time limit
- * must not depend on it. Tracing is an administrator's doing, and not seen here (ptrace(2)). */
-static void look_after_launchers(void)
-{
-    siginfo_t info;
-    forget_signals();
-    for (;;) {
-        info.si_pid = 0;
-        if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG) < 0 || info.si_pid == 0)
-            return;
-        if (info.si_code == CLD_STOPPED)
-            kill(info.si_pid, SIGKILL);
-    }
-}
-
-static void answer(pid_t pid, int error)
-{
-    struct fork_answer words = {pid, error};
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr header;
-    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-    struct iovec data = {&words, sizeof words};
-    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-    int pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1; /* not reaped yet, so it is there */
-    if (pidfd >= 0) {
-        memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-    } else if (pid) {
-        words = (struct fork_answer){0, errno};
-        kill(pid, SIGKILL);
-    }
-    sendmsg(SOCKET, &message, MSG_NOSIGNAL);
-    if (pidfd >= 0)
-        close(pidfd);
-}
-
-/* Fork the launcher that `packet` asks for. */
-static void make_launcher(ssize_t received, const int fds[MAX_FDS], int count)
-{
-    const struct fork_order *order = &packet.fork;
-    if (received < (ssize_t)sizeof *order || count != 1 || order->confine > 1 ||
-        (size_t)received != sizeof *order + (size_t)order->count * sizeof *order->groups) {
-        answer(0, EINVAL);
-    } else {
-        pid_t pid = fork();
-        if (pid == 0)
-            launch(fds[0]);
-        answer(pid < 0 ? 0 : pid, pid < 0 ? errno : 0);
-    }
-    for (int i = 0; i < count; i++)
-        close(fds[i]);
-}
-
-int main(int argc, char **argv)
-{
-    struct pollfd ready[] = {{SOCKET, POLLIN, 0}, {SIGNALS, POLLIN, 0}};
-    int fds[MAX_FDS], count;
-    ssize_t received;
-    sigset_t child_ends;
-    if (argc != 2 || strcmp(argv[1], PACKETS) != 0)
-        die("it is of another version than its runner", 0);
-    prctl(PR_SET_NAME, "hookd-zygote", 0, 0, 0);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    default_signals();
-    block_signals(0xff);
-    sigemptyset(&child_ends);
-    sigaddset(&child_ends, SIGCHLD);
-    int signals = signalfd(-1, &child_ends, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals < 0 || dup3(signals, SIGNALS, O_CLOEXEC) < 0)
-        die("signalfd", errno);
-    close(signals);
-    look(&given);
-    for (;;) {
-        poll(ready, 2, -1);
-        if (ready[SIGNALS].revents)
-            look_after_launchers();
-        if (!ready[SOCKET].revents)
-            continue;
-        const char *what = changed(); /* by a hook of the runner's own user */
-        if (what)
-            die(what, 0);
-        received = receive(fds, &count);
-        if (received == 0)
-            return 0;
-        make_launcher(received, fds, count);
-    }
 }
