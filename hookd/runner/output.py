@@ -8,11 +8,13 @@ journal takes them, so neither other runs nor memory suffer; the rest is counted
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import fcntl
 import mmap
 import os
+import termios
 from collections.abc import Callable
 from typing import Protocol
 
@@ -126,9 +128,18 @@ class Output:
             end = self.total + LAST_READ
             while stream.fd >= 0 and self.total < end and self._readable(stream):
                 pass
+            self._drop_rest(stream)
             self._close(stream)
         self._ended = True
         self._pump()
+
+    def _drop_rest(self, stream: _Stream) -> None:
+        """Count what a program has put into a pipe of its own making, or is putting into it."""
+        if stream.fd >= 0:
+            left = array.array("i", [0])
+            fcntl.ioctl(stream.fd, termios.FIONREAD, left)
+            self.total += left[0]
+            self.dropped += left[0]
 
     async def flush(self, seconds: float) -> None:
         """Wait until all lines are passed on; drop and count what is not after so long."""

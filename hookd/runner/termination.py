@@ -71,7 +71,7 @@ class Termination:
     async def terminate(self, grace: float) -> None:
         """Send TERM to all, also to what is stopped, and wait so many seconds for their end."""
         await self._slices.gather(
-            tree.signal_below(self._launcher.pid, signal.SIGTERM, signal.SIGCONT)
+            tree.signal_listed(self._launcher.pid, signal.SIGTERM, signal.SIGCONT)
         )
         await self._nothing_left(grace)
 

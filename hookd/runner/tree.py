@@ -57,7 +57,7 @@ def end(root: int, roots: Roots | None = None) -> Iterator[int]:
             yield 0
         if not stopped:
             break
-    yield from signal_below(root, signal.SIGKILL, roots=roots)
+    yield from signal_listed(root, signal.SIGKILL, roots=roots, youngest_first=True)
 
 
 def signal_below(
@@ -78,6 +78,23 @@ def signal_below(
     for pid in walk(root, roots):
         ours.add(pid)
         yield pid if _reach(pid, signals, ours, groups, unless) else 0
+
+
+def signal_listed(
+    root: int, *signals: int, roots: Roots | None = None, youngest_first: bool = False
+) -> Iterator[int]:
+    """Do what `signal_below` does, but list everything before anything is signalled.
+
+    So the children of a process that ends of its signal are not missed, who have another parent
+    then.
+    """
+    found: list[int] = []
+    for pid in walk(root, roots):
+        found.append(pid)
+        yield 0
+    ours, groups = {root, *found}, set[int]()
+    for pid in reversed(found) if youngest_first else found:
+        yield pid if _reach(pid, signals, ours, groups, "") else 0
 
 
 def _reach(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -163,3 +164,21 @@ def test_a_pipe_that_somebody_else_fills_does_not_hold_up_the_end() -> None:
             return writer.wait(20)
 
     assert asyncio.run(run()) == -signal.SIGPIPE
+
+
+def test_what_is_not_read_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    much = 1 << 20  # bytes; a pipe of root's may hold more than is read at the end
+    monkeypatch.setattr("hookd.runner.output.LAST_READ", much // 4)
+
+    async def run() -> Output:
+        output = Output(2 * much, lambda stream, data: None, Sink(), failed)
+        out, err = output.open(os.geteuid())
+        fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, much)
+        assert os.write(out, bytes(much)) == much
+        output.finish()
+        os.close(out)
+        os.close(err)
+        return output
+
+    output = asyncio.run(run())
+    assert (output.total, output.dropped) == (much, much - much // 4)
