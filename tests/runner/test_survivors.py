@@ -18,7 +18,7 @@ from hookd.model import Result
 from hookd.records import RUN_SURVIVORS
 from hookd.runner import accounts, process
 from hookd.runner.orphans import Orphans
-from hookd.runner.profile import Profile
+from hookd.runner.profile import Profile, Report
 from hookd.runner.slices import Slices
 from hookd.runner.spawn import Pool
 from hookd.runner.termination import Survivors
@@ -125,13 +125,15 @@ def test_what_outlives_its_run_is_ended_later(scratch: Path) -> None:
         launcher.order("/bin/sleep", "/", 0o077, [b"sleep", b"1000"], [], fds)
         for fd in fds:
             os.close(fd)
-        while not (started := process.children(launcher.pid)):
-            await asyncio.sleep(0.01)
+        reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        launcher.listener = reports.put_nowait
+        started = await reports.get()
+        assert started is not None
         survivors = Survivors(pool, slices, Orphans(pool, slices))
         survivors.take(launcher, kept=False)
         while launcher.alive:
             await asyncio.sleep(0.01)
-        assert not alive(started[0])
+        assert not alive(started.pid)
         survivors.close()
         pool.close()
 
