@@ -246,9 +246,10 @@ class Runner:
         self._send(link.Started(run.run_id, run.started_usec or 0))
 
     def _has_ended(self, run: Supervisor, receipt: Receipt) -> None:
-        if self._running.pop(run.run_id, None) is None:
+        if run.run_id not in self._running:
             return  # it has ended before, in whatever way it could
         self._answer(run.run_id, receipt)
+        del self._running[run.run_id]
         if not self._running:
             self._idle.set()
 

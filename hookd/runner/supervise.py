@@ -327,13 +327,13 @@ class Supervisor:
         )
         self._over = True
         if self._tools.journal.flushed:
-            self._on_ended(self, receipt)
+            _tell(self, receipt, self._on_ended)
         else:
             self._do(self._tell_later(receipt))
 
     async def _tell_later(self, receipt: Receipt) -> None:
         await self._tools.journal.flush(JOURNAL_WAIT_SEC)
-        self._on_ended(self, receipt)
+        _tell(self, receipt, self._on_ended)
 
     def _lines(self, stream: str, lines: list[bytes]) -> None:
         context = self._line_contexts.get(stream)
@@ -381,6 +381,11 @@ class Supervisor:
         now = time.time_ns() // 1000
         bare = Receipt(result=result, reason=course.own_error, ended_usec=now)
         faults.guarded("an end", self._conclude, lambda _: self._on_ended(self, bare))
+
+
+def _tell(run: Supervisor, receipt: Receipt, ended: Callable[[Supervisor, Receipt], None]) -> None:
+    """Tell of a run's end, and once more after an error: nothing comes after this that could."""
+    faults.guarded("the end of a run", lambda: ended(run, receipt), lambda _: ended(run, receipt))
 
 
 def _called(run: Supervisor, act: Callable[[], object]) -> None:

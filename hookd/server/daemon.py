@@ -359,12 +359,22 @@ class Daemon:
         return Health(
             started_usec=self._started_usec,
             problems=self._problems,
-            notes=[*self._notes, *self._agreement.notes],
+            notes=[*self._notes, *self._agreement.notes, *self._version_notes()],
             connections=len(self._listener),
             faults=self._faults.count,
             runner_faults=self._runner_faults,
             runner_version=self._runner_version,
         )
+
+    def _version_notes(self) -> list[str]:
+        """Say where the runner goes on with the code of another version, as after an upgrade."""
+        runner = self._runner_version
+        if self._dispatcher.starts.instance is None or runner == __version__:
+            return []
+        return [
+            f"the runner is version {runner or 'unknown'}, the server {__version__}: systemctl "
+            "restart hookd-runner changes that, when the hooks that run have had drain to end"
+        ]
 
     def _status(self) -> str:
         if self._dispatcher.starts.stopping:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An error of hookd's own ends the one operation that it befell; all others go on.
 
-A method raises whenever it is about the guilty (`tests/support/faulty.py`), again and again. What
-every single callback does when it raises once, `tests/crash/test_faults.py` looks at.
+A method raises whenever it is about the guilty (`tests/support/faulty.py`), again and again.
 """
 
 from __future__ import annotations
