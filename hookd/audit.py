@@ -9,26 +9,16 @@ from __future__ import annotations
 import os
 import pwd
 
-from hookd.confdir import Loaded
-from hookd.errors import ConfigError
+from hookd.confdir import Read
 from hookd.runner.accounts import HOOK_USER
-from hookd.runner.runner import plans
-from hookd.server.access import principals
+from hookd.runner.inspection import inspect
+from hookd.server.access import admitted
 
 
-def audit(loaded: Loaded) -> None:
-    """Raise ConfigError with every error that the server or the runner would find at a start."""
-    errors: list[str] = []
-    for look in (
-        lambda: principals(loaded.config.access),
-        lambda: plans(loaded, _default_user()),
-    ):
-        try:
-            look()
-        except ConfigError as e:
-            errors += e.errors
-    if errors:
-        raise ConfigError(errors)
+def audit(read: Read) -> tuple[list[str], list[str]]:
+    """Return every error of the files and of what they name, and the notes."""
+    errors, notes = inspect(read, _default_user())
+    return errors + admitted(read.config.access).errors, notes
 
 
 def _default_user() -> str | None:

@@ -31,15 +31,20 @@ from hookd.options import (
 from hookd.template import Template
 
 HOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
+TABLES_DEEP = 2  # tables in one another that have a meaning: run.environment
 HOOK_NAME_ALLOWED = 'lower-case letters, digits, "_", "." and "-", a letter or digit first'
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One file as it was read: `hook` is the hook's name, None for hookd.toml itself."""
+    """One file as it was read: `hook` is the hook's name, None for hookd.toml itself.
+
+    `drop_in` is the file's name where it changes a hook's file, which stands before it.
+    """
 
     path: str
     hook: str | None
     data: bytes
+    drop_in: str | None = None
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +80,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """`[run]`: as whom, where and beside what a hook runs. `max_running` is always a number."""
 
     user: str | None
+    group: str | None
     working_directory: str
     umask: int
     environment: dict[str, str]
@@ -147,51 +153,75 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 def parse(sources: Sequence[Source]) -> Config:
     """Return the configuration that these files make.
 
-    An empty hook file disables the hook of its name. Raises ConfigError with all errors of all
-    files, each with its file and key path, what was found and what is allowed.
+    An empty hook file disables the hook of its name; drop-ins follow the file that they change.
+    Raises ConfigError with all errors of all files, each with its file and key path, what was
+    found and what is allowed.
+    """
+    config, errors = parse_all(sources)
+    if errors:
+        raise ConfigError(errors)
+    return config
+
+
+def parse_all(sources: Sequence[Source]) -> tuple[Config, list[str]]:
+    """Return all errors of all files, and what could be understood of them.
+
+    A value with an error is its default's there, a hook without a command is left out: that is to
+    be looked at further, never to be used.
     """
     errors: list[str] = []
-    main = _Table(errors, "", {}, "")
+    main = _Table(errors, [("", {})], "")
     for source in sources:
         if source.hook is None:
-            main = _Table(errors, source.path, _toml(errors, source), "")
+            main = _Table(errors, [(source.path, _toml(errors, source))], "")
     main.known("daemon", "access", "defaults")
     daemon = main.table("daemon").parse(DAEMON)
     access = main.table("access").parse(ACCESS)
     defaults = main.table("defaults")
     hooks: dict[str, Hook] = {}
     _Hook(defaults, None).values()  # so that a mistake in [defaults] is told once, with its place
-    for source in sources:
-        if source.hook is None:
-            continue
-        content = _toml(errors, source)
-        if content:
-            before = len(errors)
-            table = _Hook(_Table(errors, source.path, content, ""), defaults)
+    for name, files in _by_hook(sources).items():
+        layers = [(file.path, _toml(errors, file)) for file in files]
+        if layers[0][1]:
+            table = _Hook(_Table(errors, layers, ""), defaults)
             values = table.values()
             table.check(values)
-            if len(errors) == before:
-                hooks[source.hook] = _hook(source, values, daemon)
-    if errors:
-        raise ConfigError(errors)
-    return Config(
+            if values["command"] is not None:
+                hooks[name] = _hook(files[0], values, daemon)
+    config = Config(
         daemon=Daemon(**daemon),
         access=Access(**access),
         hooks=dict(sorted(hooks.items(), key=lambda item: (item[1].order, item[0]))),
         digest=digest(sources),
     )
+    return config, errors
+
+
+def _by_hook(sources: Sequence[Source]) -> dict[str, list[Source]]:
+    """Return each hook's own file, and after it those that change it."""
+    found: dict[str, list[Source]] = {}
+    for source in sources:
+        if source.hook is not None:
+            found.setdefault(source.hook, []).append(source)
+    return found
 
 
 def digest(sources: Sequence[Source]) -> str:
     """Return what tells two configurations apart: a digest over names and bytes of the files."""
     total = hashlib.sha256(usedforsecurity=False)
     for source in sources:
-        for part in ((source.hook or "").encode(), source.data):
+        names = [source.hook or "", source.drop_in or ""]
+        for part in (*(name.encode(errors="surrogateescape") for name in names), source.data):
             total.update(len(part).to_bytes(8, "big") + part)
     return total.hexdigest()
 
 
 def _toml(errors: list[str], source: Source) -> dict[str, Any]:
+    if encoding := _foreign(source.data):
+        errors.append(
+            f"{source.path}: found {encoding}; allowed: TOML in UTF-8 without a byte order mark"
+        )
+        return {}
     try:
         return tomllib.loads(source.data.decode())
     except UnicodeDecodeError as e:
@@ -206,6 +236,17 @@ def _toml(errors: list[str], source: Source) -> dict[str, Any]:
 def _hook_digest(values: dict[str, Any]) -> str:
     text = repr(sorted(values.items(), key=str))
     return hashlib.sha256(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _foreign(data: bytes) -> str | None:
+    """Return in words what editors of other systems write in the place of plain UTF-8."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        return "a byte order mark (BOM) at the beginning"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16 (or UTF-32), by its byte order mark"
+    if len(data) >= 4 and b"\0" in data[:4] and data[:4].strip(b"\0"):
+        return "NUL bytes as in UTF-16 without a byte order mark"
+    return None
 
 
 def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hook:
@@ -230,17 +271,24 @@ def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hoo
 
 
 class _Table:
-    """One TOML table on its way to values; errors are gathered with file and key path."""
+    """One TOML table on its way to values; errors are gathered with file and key path.
 
-    def __init__(self, errors: list[str], path: str, content: dict[str, Any], prefix: str) -> None:
+    `layers` are the files that have it, each with what it says there; the later go before.
+    """
+
+    def __init__(
+        self, errors: list[str], layers: list[tuple[str, dict[str, Any]]], prefix: str
+    ) -> None:
         self.errors = errors
-        self.path = path
-        self.content = content
+        self.layers = layers
+        self.content = _merged([content for _, content in layers])
         self.prefix = prefix
 
     def error(self, key: str, message: str) -> None:
-        """Add an error at a key of this table."""
-        self.errors.append(f"{self.path}: {self.prefix}{key}: {message}")
+        """Add an error at a key of this table, with the file that has the last word on it."""
+        first = key.partition(".")[0]
+        path = next((p for p, c in reversed(self.layers) if first in c), self.layers[0][0])
+        self.errors.append(f"{path}: {self.prefix}{key}: {message}")
 
     def known(self, *keys: str) -> None:
         """Refuse every key that is none of these."""
@@ -254,11 +302,15 @@ class _Table:
 
     def table(self, key: str) -> _Table:
         """Return the table of this name, empty where there is none."""
-        content = self.content.get(key, {})
-        if not isinstance(content, dict):
-            self.error(key, f"found {shown(content)}; allowed: a table")
-            content = {}
-        return _Table(self.errors, self.path, content, f"{self.prefix}{key}.")
+        layers = [(path, content[key]) for path, content in self.layers if key in content]
+        for path, content in layers:
+            if not isinstance(content, dict):
+                where = f"{path}: {self.prefix}{key}"
+                self.errors.append(f"{where}: found {shown(content)}; allowed: a table")
+        tables = [(path, content) for path, content in layers if isinstance(content, dict)]
+        if not tables:
+            tables.append((self.layers[0][0], {}))
+        return _Table(self.errors, tables, f"{self.prefix}{key}.")
 
     def parse(self, options: Sequence[Option], below: _Table | None = None) -> dict[str, Any]:
         """Return the value of each option: from here, else from `below`, else its default."""
@@ -278,8 +330,22 @@ class _Table:
         return None if option.default is None else option.kind.parse(option.default)
 
 
+def _merged(contents: Sequence[dict[str, Any]], depth: int = TABLES_DEEP) -> dict[str, Any]:
+    """Return tables merged key by key, the tables in them too; the later go before."""
+    if len(contents) == 1:
+        return contents[0]
+    found: dict[str, Any] = {}
+    for content in contents:
+        for key, value in content.items():
+            below = found.get(key)
+            if depth and isinstance(below, dict) and isinstance(value, dict):
+                value = _merged([below, value], depth - 1)
+            found[key] = value
+    return found
+
+
 class _Hook:
-    """A hook file over `[defaults]` over the defaults of the option table."""
+    """A hook's files over `[defaults]` over the defaults of the option table."""
 
     def __init__(self, own: _Table, defaults: _Table | None) -> None:
         self.own = own

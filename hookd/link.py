@@ -51,7 +51,21 @@ class Settled(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Reload(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: read the configuration anew. Answered by `Reloaded`."""
+    """Server to runner: read the configuration anew. Answered by `Reloaded`.
+
+    `strict`: a hook that cannot run on this machine now is an error; else it is `unusable`, as at
+    a start. `hold`: what was read is put aside until `Adopt`, so that runs go on starting under
+    the one before, however long the looking takes.
+    """
+
+    strict: bool = True
+    hold: bool = False
+
+
+class Adopt(_Message, frozen=True, tag=True, array_like=True):
+    """Server to runner: use the configuration of this digest, which was read and held."""
+
+    digest: str
 
 
 class List(_Message, frozen=True, tag=True, array_like=True):
@@ -76,7 +90,8 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
     """Runner to server, first: who is there, what it knows of the past.
 
     `instance` differs from start to start of the runner; `digest` is that of the configuration it
-    has loaded, empty with `errors` where it has none; `notes` are weaker promises worth saying.
+    has loaded, empty with `errors` where it has none; `notes` are weaker promises worth saying;
+    `unusable` are the hooks that could not be started now, each with the reason.
     `version` is that of its code, None where it does not say (before 0.2); `faults` counts the
     errors of its own since its start. `more`: another Welcome follows with more of `running` and
     `ended`, since one frame does not hold them all.
@@ -91,6 +106,7 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
     version: str | None = None
     faults: int = 0
     more: bool = False
+    unusable: dict[str, str] = {}
 
 
 class RunnerFaults(_Message, frozen=True, tag=True, array_like=True):
@@ -100,11 +116,23 @@ class RunnerFaults(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Reloaded(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: the outcome of a `Reload`; with errors the old digest stays."""
+    """Runner to server: the outcome of a `Reload`; with errors the old digest stays.
+
+    `held`: this is not in force yet, see `Reload.hold`.
+    """
 
     digest: str
     errors: list[str]
     notes: list[str]
+    unusable: dict[str, str] = {}
+    held: bool = False
+
+
+class Usability(_Message, frozen=True, tag=True, array_like=True):
+    """Runner to server: this hook cannot be started now, and why; None: it can again."""
+
+    hook: str
+    reason: str | None
 
 
 class Started(_Message, frozen=True, tag=True, array_like=True):
@@ -141,9 +169,11 @@ Message = (
     | Settled
     | Reload
     | List
+    | Adopt
     | Welcome
     | RunnerFaults
     | Reloaded
+    | Usability
     | Started
     | Printed
     | Ended

@@ -270,7 +270,22 @@ ENVIRONMENT = Kind(
 )
 COMMAND = Kind("an absolute program and its arguments, as text", _parse_command)
 CPUS = Kind("a list of CPU numbers that is not empty", _parse_cpus)
-USER = text("the name of a user", lambda v: re.fullmatch(r"[^\s:/@][^\s:/]*", v) is not None)
+_PRINCIPAL = re.compile(r"[^\s:/@\0][^\s:/\0]*")
+
+
+def principal(allowed: str) -> Kind:
+    """Return the kind of a user or group: a name or a number, as text."""
+
+    def parse(value: Any) -> str:
+        name = str(value) if type(value) is int else value
+        if not isinstance(name, str) or not _PRINCIPAL.fullmatch(name) or name[0] == "-":
+            raise refuse(value, allowed)
+        return name
+
+    return Kind(allowed, parse)
+
+
+USER, GROUP = (principal(f"the name or number of a {what}") for what in ("user", "group"))
 DIRECTORY = text("an absolute path", lambda v: v.startswith("/"))
 PRINCIPALS_ALLOWED = 'a list of users and "@groups"'
 
@@ -333,6 +348,9 @@ RUN = (
     Option("user", USER, None,
            "whom the hook runs as: hookd-hooks by default; a runner without privileges runs "
            "all hooks as its own user and takes no other"),
+    Option("group", GROUP, None,
+           "the group it runs with: the user's own by default; supplementary groups are those "
+           "that the user is a member of"),
     Option("working_directory", DIRECTORY, "/", "where it starts"),
     Option("umask", UMASK, "0077", "its file mode creation mask"),
     Option("environment", ENVIRONMENT, {}, "variables of its own"),

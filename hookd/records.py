@@ -221,6 +221,19 @@ HOOK_RESUMED = _kind(
     "hook {HOOKD_HOOK} runs again: {detail}",
     "A parked hook was freed by an operator or by a change of its file.",
 )  # fmt: skip
+HOOK_UNUSABLE = _kind(
+    "hook-unusable", "c3706c2a7bc945768f0140dd44bb2163", ERR,
+    "hook {HOOKD_HOOK} cannot be run: {detail}",
+    "A program, directory, user or mount that the hook needs is not there, does not answer, or "
+    "could be changed by somebody else. Its runs end as spawn-failed; other hooks are not "
+    "concerned. It is looked at again before each run, so no reload is needed once that is mended."
+    "\n\nSee how it is with: hookctl hooks",
+)  # fmt: skip
+HOOK_USABLE = _kind(
+    "hook-usable", "d3fc1a1182f74fd88814034ac31fc1df", NOTICE,
+    "hook {HOOKD_HOOK} can be run again{detail}",
+    "What the hook needs was found again.",
+)  # fmt: skip
 RECORDS_LOST = _kind(
     "records-lost", "58100cf4f237410a9f702a0b7edf1215", WARNING, "{detail}",
     "The journal did not take records for so long that some were dropped. Results are in hookd's "

@@ -107,6 +107,10 @@ class Template:
             for word in self._words
         ]
 
+    def shell_words(self) -> list[str]:
+        """Return the unquoted words that a shell would act upon: they are a probable mistake."""
+        return _shell_words(self.text)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and other.text == self.text
 
@@ -153,6 +157,26 @@ def _split(text: str) -> list[str]:
             part = piece[kind]
             word = (word or "") + (_ESCAPE.sub(r"\1", part) if kind == "double" else part)
     return words if word is None else [*words, word]
+
+
+_SHELL = re.compile(r"\|\|?|&&?|;;?|&?[0-9]*(?:<|>).*|.*`.*", re.DOTALL)
+"""Pipes, lists, redirections and command substitution, see XCU 2.2 to 2.10."""
+
+
+def _shell_words(text: str) -> list[str]:
+    found: list[str] = []
+    word, quoted = "", False
+    for piece in _PIECE.finditer(text + "\n"):
+        kind = piece.lastgroup or ""
+        if kind == "plain":
+            word += piece[kind]
+        elif kind != "blank":
+            quoted = True
+        else:
+            if not quoted and _SHELL.fullmatch(word):
+                found.append(word)
+            word, quoted = "", False
+    return found
 
 
 def _parse(word: str) -> list[str | Variable]:

@@ -145,8 +145,24 @@ def check_owner(
         return  # whoever writes to it, it stays empty
     sticky_directory = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
     if info.st_mode & 0o022 and not sticky_directory:
-        who = "everybody" if info.st_mode & 0o002 else f"group {group_name(info.st_gid)}"
+        if info.st_mode & 0o002:
+            who = "everybody"
+        elif has_acl(entry):
+            raise PathError(
+                f"{entry} has an ACL by which others than its owner may write to it "
+                f"(mode {mode(info)}, see getfacl(1))"
+            )
+        else:
+            who = f"group {group_name(info.st_gid)}"
         raise PathError(f"{entry} is writable by {who} (mode {mode(info)})")
+
+
+def has_acl(entry: str) -> bool:
+    """Return whether an entry has an ACL: the group's mode bits are then its mask, see acl(5)."""
+    try:
+        return bool(os.getxattr(entry, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -18,6 +18,7 @@ from tests.support import leftovers, reachable
 from tests.support.daemon import Daemon
 from tests.support.records import Records
 from tests.support.runner_unit import RunnerUnit
+from tests.support.stall import Stall
 
 
 def pytest_configure() -> None:
@@ -96,6 +97,16 @@ def shared(own_directory: None) -> Iterator[Daemon]:
     """Return a daemon, not started yet, for tests of a file that do not disturb each other."""
     with _scratch() as directory, _daemon(directory) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def stall(scratch: Path) -> Iterator[Stall]:
+    """Return what makes paths hang for `daemon` and `runner`: start those after it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system that does not answer")
+    stall = Stall(scratch)
+    yield stall
+    stall.end()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import msgspec
 
 from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
-from hookd.confdir import load, load_files
+from hookd.confdir import read, read_files
+from hookd.errors import ConfigError
 from hookd.terminal import print_json, say
 
 
@@ -30,11 +31,11 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
     """
     from hookd.audit import audit
 
-    loaded = load_files(list(files)) if files else load(None)
-    audit(loaded)
-    return _tell(
-        settings, Loaded(len(loaded.config.hooks), list(loaded.notes)), "checked, no errors"
-    )
+    found = read_files(list(files)) if files else read(None)
+    errors, notes = audit(found)
+    if errors:
+        raise ConfigError(errors)
+    return _tell(settings, Loaded(len(found.config.hooks), notes), "checked, no errors")
 
 
 @command()

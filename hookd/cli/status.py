@@ -33,6 +33,7 @@ class Status(msgspec.Struct, kw_only=True):
     faults: int = 0
     hooks: int
     parked_hooks: list[str]
+    unusable_hooks: dict[str, str] = {}
     runner_connected: bool
     runner_instance: str | None = None
     runner_version: str | None = None
@@ -50,12 +51,14 @@ class Hook(msgspec.Struct, kw_only=True):
     phases: list[Phase]
     order: int
     user: str | None = None
+    group: str | None = None
     timeout_usec: int
     running: int
     waiting: int
     max_running: int
     failures: int
     parked: bool
+    unusable: str | None = None
     next_retry_usec: int | None = None
     last: HookRun | None = None
 
@@ -105,6 +108,8 @@ def _show(found: Status) -> None:
         say(f"  {name:<8} {value}")
     for hook in found.parked_hooks:
         say(f"parked: {hook} (hookctl resume {hook} frees it)")
+    for hook, reason in found.unusable_hooks.items():
+        say(f"unusable: {hook}: {reason}")
     for problem in found.problems:
         say(f"problem: {problem}")
     for note in found.notes:
@@ -139,6 +144,9 @@ def hooks(settings: Settings) -> int:
         "COMMAND",
     )  # fmt: skip
     table(headings, [_row(hook) for hook in found], ("COMMAND", "KIND", "PHASES"))
+    for hook in found:
+        if hook.unusable is not None:
+            say(f"unusable: {hook.name}: {hook.unusable}")
     return DONE
 
 
@@ -160,5 +168,7 @@ def _row(hook: Hook) -> list[object]:
 def _state(hook: Hook) -> str:
     if hook.parked:
         return "parked"
+    if hook.unusable is not None:
+        return "unusable"
     counts = [(hook.running, "running"), (hook.waiting, "waiting")]
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "ready"

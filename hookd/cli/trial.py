@@ -33,6 +33,7 @@ class Plan(msgspec.Struct):
     argv: list[str]
     environment: dict[str, str]
     user: str | None
+    group: str | None
     working_directory: str
     matched: bool
     rule: str

@@ -13,7 +13,7 @@ from hookd.config import Hook
 from hookd.journal import Context
 from hookd.link import Start
 from hookd.records import EVENT_VARIABLES
-from hookd.runner.accounts import Account
+from hookd.runner.accounts import PATH, Account, Wanted
 from hookd.runner.profile import Profile, SpawnError
 
 _EVENT_FIELDS = tuple(f"HOOKD_{name}" for name in EVENT_VARIABLES)
@@ -21,22 +21,39 @@ _encoder = msgspec.json.Encoder()
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A hook with all that is the same for each of its runs, made when it is loaded.
+    """A hook, and what must be looked up for each of its runs: whom it runs as, and its program.
+
+    `search` is the PATH that env(1) looks for an interpreter in.
+    """
+
+    hook: Hook
+    wanted: Wanted
+    search: str
+
+    @classmethod
+    def of(cls, hook: Hook, fallback: str | None) -> Plan:
+        """Return the plan for a hook; `fallback` is the user of hooks that name none."""
+        run = hook.run
+        wanted = Wanted(run.user, run.group, None if run.user is not None else fallback)
+        return cls(hook, wanted, run.environment.get("PATH", PATH))
+
+
+class Guise(msgspec.Struct, frozen=True):
+    """What the account of the moment makes of a hook: the same for its runs until that changes.
 
     `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
     before what each run is told.
     """
 
-    hook: Hook
     account: Account
     profile: Profile
     environment: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, hook: Hook, account: Account, confine: bool) -> Plan:
-        """Return the plan for a hook that runs as this account."""
+    def of(cls, hook: Hook, account: Account, confine: bool) -> Guise:
+        """Return what a hook has that runs as this account."""
         environment = account.environment() | hook.run.environment
-        return cls(hook, account, Profile.of(account, hook.limits, confine), _encoded(environment))
+        return cls(account, Profile.of(account, hook.limits, confine), _encoded(environment))
 
 
 class Invocation:
@@ -44,7 +61,7 @@ class Invocation:
 
     __slots__ = ("argv", "env", "fields")
 
-    def __init__(self, plan: Plan, start: Start) -> None:
+    def __init__(self, plan: Plan, guise: Guise, start: Start) -> None:
         hook, event = plan.hook, start.event
         told = template.environment(event)
         own = {
@@ -53,7 +70,7 @@ class Invocation:
             "HOOKD_ATTEMPT": str(start.attempt),
         }
         self.argv = [arg.encode() for arg in hook.command.expand(event)]
-        self.env = [*plan.environment, *_encoded(told | own, but=hook.run.environment)]
+        self.env = [*guise.environment, *_encoded(told | own, but=hook.run.environment)]
         for number, text in enumerate(self.argv):
             if len(text) > template.MAX_WORD or 0 in text:
                 raise _refused(f"argument {number}", text)

@@ -15,13 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import hookd
-from hookd import faults, memory, records, terminal
-from hookd.errors import ConfigError
+from hookd import confdir, faults, memory, records, terminal
 from hookd.journal import Journal
 from hookd.link import Reload, RunnerFaults
 from hookd.notify import Notifier
 from hookd.runner import abi, cgroup, untaken
-from hookd.runner.runner import Runner, load
+from hookd.runner.runner import Runner
 from hookd.runner.serverlink import ServerLink
 from hookd.runner.zygote import ProgramError
 from hookd.sockets import activated, bind
@@ -76,10 +75,10 @@ class Service:
         """Serve until a signal, or the end of the one connection, says stop."""
         self._runner.start()
         raise_open_files()
-        self._runner.load()
         self._take_over()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
+        await self._load()
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         if listener is not None:
             serving = faults.keep("the link", lambda: self._link.listen(listener))
@@ -92,6 +91,15 @@ class Service:
         await self._shut_down(orphaned=serving.done())
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+    async def _load(self) -> None:
+        """Read the configuration, unless a stop comes first."""
+        loading = self._loop.create_task(self._runner.configuration.load())
+        stopping = self._loop.create_task(self._stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (loading, stopping):
+            task.cancel()
+        await asyncio.gather(loading, stopping, return_exceptions=True)
 
     async def _serve_one(self) -> None:
         """Serve the connection that was inherited; its end is ours."""
@@ -157,15 +165,17 @@ def raise_open_files() -> None:
 
 def check(options: argparse.Namespace) -> int:
     """Say what is wrong with the configuration; return the exit status."""
-    try:
-        config, _, notes = load(options.config, options.default_user, None)
-    except ConfigError as e:
-        for error in e.errors:
-            say(error, error=True)
-        return EX_CONFIG
+    from hookd.runner.inspection import inspect
+
+    read = confdir.read(options.config)
+    errors, notes = inspect(read, options.default_user)
     for line in notes:
         say(f"note: {line}", error=True)
-    say(f"{len(config.hooks)} hooks, no errors")
+    for error in errors:
+        say(error, error=True)
+    if errors:
+        return EX_CONFIG
+    say(f"{len(read.config.hooks)} hooks, no errors")
     return 0
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from hookd.config import Hook
+from hookd.config import Config, Hook
 from hookd.runner.abi import can_confine_signals
 from hookd.runner.accounts import Account
 from hookd.runner.cgroup import Groups
-from hookd.runner.invocation import Plan
 
 WATCHED = (
     "no cgroup v2 is delegated to hookd-runner: limits.memory and limits.processes are kept by "
@@ -42,10 +41,13 @@ def confined(account: Account) -> bool:
     return account.uid == os.geteuid() != 0 and can_confine_signals()
 
 
-def notes(plans: Iterable[Plan], groups: Groups | None) -> list[str]:
-    """Return each promise that is weaker here than the manual page's, once."""
-    plans = list(plans)
-    limits = [plan.hook.limits for plan in plans]
+def notes(config: Config, accounts: Mapping[str, Account], groups: Groups | None) -> list[str]:
+    """Return each promise that is weaker here than the manual page's, once.
+
+    `accounts` are those that the hooks run as, by their names.
+    """
+    hooks = config.hooks.values()
+    limits = [hook.limits for hook in hooks]
     controllers = groups.controllers if groups is not None else frozenset()
     found = []
     watched = any(
@@ -57,14 +59,18 @@ def notes(plans: Iterable[Plan], groups: Groups | None) -> list[str]:
         found.append(WATCHED)
     if "cpu" not in controllers and any(one.cpu_weight is not None for one in limits):
         found.append(UNWEIGHTED)
-    if os.geteuid() != 0 and plans:
+    if os.geteuid() != 0 and hooks:
         found.append(CONFINED if can_confine_signals() else UNCONFINED)
     # Where a file says root, somebody has decided it: only what nobody decided is worth a note.
-    as_root = [p.hook.name for p in plans if p.account.uid == 0 and p.hook.run.user is None]
+    as_root = [
+        hook.name
+        for hook in hooks
+        if hook.run.user is None and hook.name in accounts and accounts[hook.name].uid == 0
+    ]
     if as_root:
         found.append(f"{AS_ROOT}: {', '.join(as_root)}")
-    for plan in plans:
-        found += [f"hook {plan.hook.name}: {ESCAPED.format(n)}" for n in escapes(plan.hook)]
+    for hook in hooks:
+        found += [f"hook {hook.name}: {ESCAPED.format(name)}" for name in escapes(hook)]
     return found
 
 
@@ -79,7 +85,16 @@ def escapes(hook: Hook) -> list[str]:
     return sorted(names - ({"systemd-run"} if "--scope" in words else set()))
 
 
-def problems(hook: Hook, account: Account) -> list[str]:
+def shell_signs(hook: Hook) -> list[str]:
+    """Return a note for each word of a hook's command that only a shell would understand."""
+    return [
+        f"{hook.path}: command: {word} is given to the program as an argument, since no shell is "
+        "involved: probably a mistake; what a shell does, a script can do, or /bin/sh -c '...'"
+        for word in hook.command.shell_words()
+    ]
+
+
+def problems(hook: Hook) -> list[str]:
     """Return an error line for each limit that cannot be set on this hook's runs."""
     limits = hook.limits
     found = []
@@ -89,7 +104,7 @@ def problems(hook: Hook, account: Account) -> list[str]:
         )
     if os.geteuid() != 0:
         found += _unprivileged(hook)
-    return [f"{hook.path}: limits.{problem}" for problem in found]
+    return [f"limits.{problem}" for problem in found]
 
 
 def _unprivileged(hook: Hook) -> list[str]:

@@ -15,15 +15,13 @@ from pathlib import Path
 import msgspec
 
 import hookd
-from hookd import confdir, faults, link, records
-from hookd.confdir import Loaded
-from hookd.config import Config
-from hookd.errors import ConfigError
+from hookd import faults, link, records
 from hookd.journal import Journal
 from hookd.model import Receipt, Result
-from hookd.runner import accounts, hookfile, invocation, process, promises
+from hookd.runner import invocation, process
 from hookd.runner.cgroup import Groups
-from hookd.runner.invocation import Plan
+from hookd.runner.configuration import Configuration
+from hookd.runner.loading import Loader
 from hookd.runner.supervise import Supervisor
 from hookd.runner.tools import Tools
 from hookd.runner.verdict import Cause
@@ -46,17 +44,9 @@ class Runner:
         groups: Groups | None,
         send: Callable[[link.Message], None],
     ) -> None:
-        self._path = path
-        self._default_user = default_user
         self._journal = journal
-        self._groups = groups
         self._send = send
         self._instance = uuid.uuid4().hex
-        self._config: Config | None = None
-        self._plans: dict[str, Plan] = {}
-        self._errors: list[str] = []
-        self._notes: list[str] = []
-        self._said: set[str] = set()
         self._running: dict[int, Supervisor] = {}
         self._ended: dict[int, Receipt] = {}
         self._kept_bytes = 0
@@ -64,21 +54,27 @@ class Runner:
         self._stopping = False
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
-        self._tools = Tools.of(groups, journal)
+        self._tools = tools = Tools.of(groups, journal)
+        loader = Loader(path, default_user, tools.preparations)
+        self.configuration = Configuration(loader, groups, journal, send, tools.pool.forget)
 
     @property
     def status(self) -> str:
         """One line for `systemctl status`."""
         if self._stopping:
             return f"Stopping: {len(self._running)} hooks still run"
-        if self._config is None:
-            return f"No hook can start: {len(self._errors)} errors in the configuration"
-        return f"{len(self._running)} hooks run, {len(self._plans)} configured"
+        loaded, unusable = self.configuration.loaded, len(self.configuration.unusable)
+        if loaded is None:
+            errors = len(self.configuration.errors)
+            return f"No hook can start: {errors} errors in the configuration"
+        words = f"{len(self._running)} hooks run, {len(loaded.plans)} configured"
+        return f"{words}, {unusable} unusable" if unusable else words
 
     @property
     def drain(self) -> float:
         """Seconds that a stop waits for running hooks."""
-        return DRAIN_SEC if self._config is None else self._config.daemon.drain
+        loaded = self.configuration.loaded
+        return DRAIN_SEC if loaded is None else loaded.config.daemon.drain
 
     @property
     def longest_end(self) -> float:
@@ -99,24 +95,6 @@ class Runner:
         """Make ready to run hooks. Raises ProgramError."""
         self._tools.pool.start()
 
-    def load(self) -> bool:
-        """Read the configuration anew; with any error the one before stays. Say what was found."""
-        try:
-            config, plans, notes = load(self._path, self._default_user, self._groups)
-        except ConfigError as e:
-            self._errors = e.errors
-            for error in e.errors:
-                self._journal.send(records.CONFIG_REFUSED, detail=error)
-            return False
-        self._config, self._plans, self._notes, self._errors = config, plans, notes, []
-        self._tools.pool.forget()
-        self._journal.send(records.CONFIG_LOADED, detail=f"{len(plans)} hooks configured")
-        for note in notes:
-            if note not in self._said:
-                self._said.add(note)
-                self._journal.send(records.CONFIG_NOTE, detail=note)
-        return True
-
     def welcome(self) -> list[link.Message]:
         """Return what a server that connects is told first.
 
@@ -124,18 +102,20 @@ class Runner:
         """
         running = [link.Running(run_id, run.started_usec) for run_id, run in self._running.items()]
         ended = [link.Ended(run_id, receipt) for run_id, receipt in self._ended.items()]
+        configuration = self.configuration
         parts = max(1, -(-len(running) // PART), -(-len(ended) // PART))
         return [
             link.Welcome(
                 self._instance,
-                self._digest,
-                self._errors,
-                self._notes,
+                configuration.digest,
+                configuration.errors,
+                configuration.notes,
                 running[part * PART : (part + 1) * PART],
                 ended[part * PART : (part + 1) * PART],
                 hookd.__version__,
                 self.faults(),
                 more=part + 1 < parts,
+                unusable=configuration.unusable,
             )
             for part in range(parts)
         ]
@@ -159,8 +139,9 @@ class Runner:
         elif isinstance(message, link.Ask):
             self._send(link.Belongs(message.pid, self._run_of(message.pid)))
         elif isinstance(message, link.Reload):
-            self.load()
-            self._send(link.Reloaded(self._digest, self._errors, self._notes))
+            self.configuration.reload(message)
+        elif isinstance(message, link.Adopt):
+            self.configuration.adopt(message.digest)
 
     def failed(self, message: link.Message, error: Exception) -> None:
         """Answer a message of the server that met an error of hookd's own."""
@@ -171,11 +152,15 @@ class Runner:
         elif isinstance(message, link.Ask):
             self._send(link.Belongs(message.pid, None))
         elif isinstance(message, link.Reload):
-            self._send(link.Reloaded(self._digest, [words], self._notes))
+            configuration = self.configuration
+            self._send(link.Reloaded(configuration.digest, [words], configuration.notes))
 
     async def stop(self, drain: float) -> None:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
         self._stopping = True
+        for run in list(self._running.values()):
+            if run.preparation is not None:  # what it needs may never answer
+                run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
         if not await self._all_ended(drain):
             longest = self.longest_end
             for run in list(self._running.values()):
@@ -190,11 +175,8 @@ class Runner:
 
     def close(self) -> None:
         """End the processes that runs are started from."""
+        self.configuration.close()
         self._tools.close()
-
-    @property
-    def _digest(self) -> str:
-        return "" if self._config is None else self._config.digest
 
     def _begin(self, start: link.Start) -> None:
         if start.run_id in self._running or start.run_id in self._ended:
@@ -207,7 +189,8 @@ class Runner:
         if self._stopping:
             self._answer(start.run_id, unstarted(Result.INTERRUPTED, "the runner is stopping"))
             return
-        plan = self._plans.get(start.hook)
+        loaded = self.configuration.loaded
+        plan = None if loaded is None else loaded.plans.get(start.hook)
         if plan is None:
             self._unknown(start)
             return
@@ -243,11 +226,15 @@ class Runner:
         self._answer(start.run_id, receipt)
 
     def _has_started(self, run: Supervisor) -> None:
+        if self.configuration.unusable:
+            self.configuration.found(run.hook, None)
         self._send(link.Started(run.run_id, run.started_usec or 0))
 
     def _has_ended(self, run: Supervisor, receipt: Receipt) -> None:
         if run.run_id not in self._running:
             return  # it has ended before, in whatever way it could
+        if run.unusable is not None:
+            self.configuration.found(run.hook, run.unusable)
         self._answer(run.run_id, receipt)
         del self._running[run.run_id]
         if not self._running:
@@ -294,37 +281,3 @@ async def _event(event: asyncio.Event, seconds: float) -> bool:
 def unstarted(result: Result, reason: str) -> Receipt:
     """Return the receipt of a run of which nothing was ever started."""
     return Receipt(result=result, reason=reason, ended_usec=time.time_ns() // 1000)
-
-
-def plans(loaded: Loaded, default_user: str | None) -> dict[str, Plan]:
-    """Return what is needed to run each hook here.
-
-    Raises ConfigError with everything that speaks against the files, programs and users.
-    """
-    config = loaded.config
-    errors = hookfile.problems(config)
-    found: dict[str, Plan] = {}
-    for hook in config.hooks.values():
-        try:
-            account = accounts.chosen(hook.run.user, default_user)
-        except LookupError as e:
-            errors.append(f"{hook.path}: run.user: {e}")
-            continue
-        errors += promises.problems(hook, account)
-        found[hook.name] = Plan.of(hook, account, promises.confined(account))
-    if errors:
-        raise ConfigError(errors)
-    return found
-
-
-def load(
-    path: Path | None, default_user: str | None, groups: Groups | None
-) -> tuple[Config, dict[str, Plan], list[str]]:
-    """Read the configuration and see that its hooks can run here; return also what to note.
-
-    Raises ConfigError with everything that is wrong.
-    """
-    loaded = confdir.load(path)
-    found = plans(loaded, default_user)
-    notes = [*loaded.notes, *promises.notes(found.values(), groups)]
-    return loaded.config, found, notes

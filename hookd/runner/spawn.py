@@ -96,8 +96,13 @@ class Launcher:
             raise SpawnError(f"its launcher cannot be given the order: {e.strerror}") from None
 
     def kill(self) -> None:
-        """Kill the launcher itself; what it had started comes to the runner."""
+        """Kill the launcher itself; what it had started comes to the runner.
+
+        Its socket may stay open, in a child that hangs before its execve(2): the pidfd tells.
+        """
         self._signal(signal.SIGKILL)
+        if self.alive:
+            self._loop.add_reader(self.pidfd, self._called, self._died)
 
     def _signal(self, number: int) -> None:
         if self.alive:
@@ -161,6 +166,10 @@ class Launcher:
         self._loop.add_reader(self.pidfd, self._called, self._died)
 
     def _died(self) -> None:
+        if self.listens and not self.broken:
+            self._readable()  # what it had still said; there are never more than two reports
+        if not self.alive:
+            return  # who listened has parted with it
         self._hang_up()
         if self.listener is not None:
             self.listener(None)

@@ -19,17 +19,20 @@ import msgspec
 from hookd import faults, records
 from hookd.journal import Context
 from hookd.link import Start
+from hookd.lookups import Unanswered
 from hookd.model import Receipt, Result
 from hookd.runner import abi, invocation
-from hookd.runner.invocation import Invocation, Plan
+from hookd.runner.invocation import Guise, Invocation, Plan
 from hookd.runner.output import Output
+from hookd.runner.prepare import Preparation, Prepared
 from hookd.runner.profile import Report, SpawnError
 from hookd.runner.spawn import Launcher
 from hookd.runner.termination import PATIENCE_SEC, Termination
 from hookd.runner.tools import Tools
-from hookd.runner.verdict import Cause, Course, spawn_words
+from hookd.runner.verdict import CANNOT_RUN, Cause, Course, spawn_words, unstarted_words
 from hookd.trust import PathError
 
+CANCEL_SEC = 1.0  # for a launcher to say what came of its order, when that is not wanted any more
 LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for what outlives its hook
 FLUSH_SEC = 30.0  # for the journal, at the end of a run, to take its output
 JOURNAL_WAIT_SEC = 2.0  # for a journal that does not take the record of a result
@@ -49,8 +52,13 @@ class Supervisor:
         printed: Callable[[str, str], None],
     ) -> None:
         self.run_id = start.run_id
+        self.hook = start.hook
         self.launcher: Launcher
+        self.kill_grace = plan.hook.limits.kill_grace  # seconds between TERM and KILL
         self.course = Course()
+        self.unusable: str | None = None
+        self.preparation: Preparation | None = None
+        self._guise: Guise
         self._tools = tools
         self._plan = plan
         self._start = start
@@ -76,13 +84,8 @@ class Supervisor:
         first = self.course.first
         return first.realtime_ns // 1000 if first is not None else None
 
-    @property
-    def kill_grace(self) -> float:
-        """Seconds between TERM and KILL."""
-        return self._plan.hook.limits.kill_grace
-
     def begin(self) -> None:
-        """Start the hook, or end the run with the reason why that cannot be.
+        """Have looked up what the hook needs, and then start it.
 
         Once more where a launcher left its order unread: by one that is made for it.
         """
@@ -91,24 +94,32 @@ class Supervisor:
             self._tools.pool.drop(self.launcher)
             self._output.discard()
             self._ordered = False
-            if self.course.cause is not None:  # cancelled meanwhile
-                self._conclude()
-                return
-            if self._tries > TRIES:
+            if self.course.cause is not None or self._tries > TRIES:
                 self._refuse("its launchers were changed or ended before they could start it")
                 return
+        self.preparation = self._tools.preparations.prepare(self._plan, self._prepared)
+
+    def _prepared(self, answer: Prepared | Exception) -> None:
+        """Start the hook, or end the run with the reason why that cannot be."""
+        self.preparation = None
         try:
-            path = self._tools.checker.check(self._plan.hook.command.program)
-            given = Invocation(self._plan, self._start)
-            found = self._tools.pool.take(self._plan.profile) if self._tries == 1 else None
-        except (PathError, SpawnError) as e:
+            if isinstance(answer, Exception):
+                raise answer
+            self._guise = guise = answer.guise
+            given = Invocation(self._plan, guise, self._start)
+            found = self._tools.pool.take(guise.profile) if self._tries == 1 else None
+            self._context = given.fields
+            if found is not None:
+                self._order(found, answer.path, given)
+            else:
+                self._do(self._begin_anew(answer.path, given))
+        except (PathError, LookupError, Unanswered) as e:
+            self._refuse(str(e), unusable=True)
+        except SpawnError as e:
             self._refuse(str(e))
-            return
-        self._context = given.fields
-        if found is not None:
-            self._order(found, path, given)
-        else:
-            self._do(self._begin_anew(path, given))
+        except Exception as e:  # whatever it is, it ends this run and no other
+            faults.report(e, "the start of a run")
+            self.give_up(e)
 
     def overstepped(self, limit: str, reason: str | None = None) -> None:
         """End the run at once: the watch found it beyond a limit on its whole tree."""
@@ -116,7 +127,7 @@ class Supervisor:
 
     async def _begin_anew(self, path: str, given: Invocation) -> None:
         try:
-            made = await self._tools.pool.make(self._plan.profile)
+            made = await self._tools.pool.make(self._guise.profile)
         except SpawnError as e:
             self._refuse(str(e))
             return
@@ -137,7 +148,7 @@ class Supervisor:
             if found.group is not None:
                 found.group.begin()
             fds.append(invocation.stdin(self._plan, self._start))
-            fds += self._output.open(self._plan.account.uid)
+            fds += self._output.open(self._guise.account.uid)
             found.listener = self._report
             self._tools.watch.add(self)
             self._set_deadline(self._loop.time())
@@ -165,7 +176,9 @@ class Supervisor:
                 self._has_started(report)
             elif course.first is None and report.kind in (abi.NO_DIRECTORY, abi.NOT_SPAWNED):
                 self._tools.pool.give_back(self.launcher)
-                self._refuse(spawn_words(report, self._plan))
+                reason = spawn_words(report, self._plan, self._guise.account.name)
+                none = report.kind == abi.NO_DIRECTORY or report.status in CANNOT_RUN
+                self._refuse(reason, unusable=none)
             elif course.first is not None and course.last is None and report.kind == abi.ENDED:
                 self._has_ended(report)
             elif course.last is not None and report.kind == abi.EMPTY:
@@ -233,6 +246,13 @@ class Supervisor:
         self.course.cause = cause
         if self.course.first is not None:
             self._do(self._end(self.kill_grace if grace is None else grace))
+        elif self.preparation is not None:
+            self.preparation.forget()
+            self.preparation = None
+            self._refuse()
+        elif self._deadline is not None:  # a launcher has the order
+            self._deadline.cancel()
+            self._deadline = self._loop.call_later(CANCEL_SEC, self._overstays)
 
     async def _end(self, grace: float) -> None:
         """End a run whose main process is alive."""
@@ -263,7 +283,11 @@ class Supervisor:
         self._termination.outlived(estate.left)
         if course.first is None:
             self._tools.pool.drop(self.launcher)
-            self._refuse("its launcher died before it could start it")
+            cause = course.cause
+            if cause is not None and cause.result is Result.TIMEOUT:
+                self._refuse(unstarted_words(self._plan), unusable=True)
+            else:
+                self._refuse("its launcher died before it could start it")
             return
         if course.pid not in estate.found:  # it had ended before the others were
             self._termination.note(estate.found)
@@ -295,10 +319,16 @@ class Supervisor:
         self._task = None
         self._conclude()
 
-    def _refuse(self, reason: str) -> None:
-        """End a run that could not be started."""
+    def _refuse(self, reason: str = "", unusable: bool = False) -> None:
+        """End a run that was not started: for this reason, unless it was told to end before.
+
+        `unusable`: neither could another run of the hook be started now.
+        """
+        cause = self.course.cause
         self._output.finish()
-        self.course.cause = Cause(Result.SPAWN_FAILED, reason=reason)
+        if cause is None or cause.result not in (Result.CANCELLED, Result.INTERRUPTED):
+            self.course.cause = Cause(Result.SPAWN_FAILED, reason=reason)
+            self.unusable = reason if unusable else None
         self._conclude()
 
     def _conclude(self) -> None:

@@ -7,9 +7,12 @@ import msgspec
 
 from hookd import trust
 from hookd.journal import Journal
+from hookd.lookups import Lookups
+from hookd.runner.accounts import Book
 from hookd.runner.cgroup import Groups
 from hookd.runner.hookfile import Checker
 from hookd.runner.orphans import Orphans
+from hookd.runner.prepare import Preparations
 from hookd.runner.slices import Slices
 from hookd.runner.spawn import Pool
 from hookd.runner.termination import Survivors
@@ -25,7 +28,7 @@ class Tools(msgspec.Struct, frozen=True):
     survivors: Survivors
     watch: Watch
     journal: Journal
-    checker: Checker
+    preparations: Preparations
 
     @classmethod
     def of(cls, groups: Groups | None, journal: Journal) -> Tools:
@@ -33,11 +36,12 @@ class Tools(msgspec.Struct, frozen=True):
         pool, slices = Pool(groups), Slices()
         orphans = Orphans(pool, slices)
         survivors = Survivors(pool, slices, orphans)
-        checker = Checker(trust.trusted_uids())
-        return cls(pool, slices, orphans, survivors, Watch(slices), journal, checker)
+        preparations = Preparations(Lookups(), Checker(trust.trusted_uids()), Book())
+        return cls(pool, slices, orphans, survivors, Watch(slices), journal, preparations)
 
     def close(self) -> None:
-        """End all launchers, with all they have."""
+        """End all launchers, with all they have; what is looked at is left to itself."""
+        self.preparations.lookups.close()
         self.watch.close()
         self.survivors.close()
         self.orphans.close()

@@ -179,9 +179,22 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
-def spawn_words(report: Report, plan: Plan) -> str:
-    """Return in words why a launcher could not start the program."""
-    code, program, user = report.status, plan.hook.command.program, plan.account.name
+CANNOT_RUN = frozenset({errno.EACCES, errno.ENOENT, errno.ENOEXEC})
+"""Errors of execve(2) that any run of the hook would meet."""
+
+
+def unstarted_words(plan: Plan) -> str:
+    """Return in words why a launcher had to be ended before it had started the program."""
+    hook = plan.hook
+    return (
+        f"it was not started within {hook.limits.timeout:g} s: {hook.run.working_directory} or "
+        f"{hook.command.program} does not answer, or its launcher was stopped"
+    )
+
+
+def spawn_words(report: Report, plan: Plan, user: str) -> str:
+    """Return in words why a launcher could not start the program as this user."""
+    code, program = report.status, plan.hook.command.program
     if report.kind == abi.NO_DIRECTORY:
         return f"working_directory {plan.hook.run.working_directory}: {os.strerror(code)}"
     words = {

@@ -8,21 +8,29 @@ import os
 import pwd
 from collections.abc import Callable
 
+import msgspec
+
 from hookd.config import Access
-from hookd.errors import ConfigError
 from hookd.server.admission import Gatekeeper, Principals
 
 MAX_ID = 2**32 - 2  # the one above means "no change" to chown(2)
 
 
-def gatekeeper(access: Access) -> Gatekeeper:
-    """Return who may call what. Raises ConfigError for a user or group that does not exist."""
-    submit, manage = principals(access)
-    return Gatekeeper(os.geteuid(), submit, manage)
+class Admitted(msgspec.Struct, frozen=True):
+    """The two lists of `[access]` as numbers, and an error for each name that does not exist."""
+
+    submit: Principals
+    manage: Principals
+    errors: list[str]
+
+    @property
+    def gatekeeper(self) -> Gatekeeper:
+        """Who may call what: of a name that does not exist, nobody."""
+        return Gatekeeper(os.geteuid(), self.submit, self.manage)
 
 
-def principals(access: Access) -> tuple[Principals, Principals]:
-    """Return the two lists of `[access]` as numbers. Raises ConfigError for unknown names."""
+def admitted(access: Access) -> Admitted:
+    """Look up the names of `[access]`; that may take as long as a name service takes."""
     errors: list[str] = []
     found = []
     for key in ("submit", "manage"):
@@ -40,9 +48,7 @@ def principals(access: Access) -> tuple[Principals, Principals]:
                         "allowed: users and @groups, by name or number"
                     )
         found.append(Principals(frozenset(uids), frozenset(gids)))
-    if errors:
-        raise ConfigError(errors)
-    return found[0], found[1]
+    return Admitted(found[0], found[1], errors)
 
 
 def _number(name: str, look_up: Callable[[str], int]) -> int:

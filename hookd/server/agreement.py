@@ -8,25 +8,43 @@ Decides nothing of hooks: the daemon adopts what was agreed on, and asks for the
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from hookd import confdir
-from hookd.confdir import Loaded
+from hookd.confdir import Loaded, Trail
 from hookd.errors import ConfigError
-from hookd.link import Reload, Reloaded, Welcome
-from hookd.server.access import principals
+from hookd.link import Adopt, Reload, Reloaded, Usability, Welcome
+from hookd.lookups import Lookups, Unanswered
+from hookd.server.access import Admitted, admitted
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.starts import Starts
 
 TRIES = 3  # when the files change while both processes read them
-RELOAD_SEC = 30.0  # for the runner to read the configuration
+READ_SEC = 15.0  # for all files of the configuration, and the names of [access]
+RELOAD_SEC = 60.0  # for the runner to read the configuration and to look at all programs
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """A configuration that both processes have read, and who may call by it."""
+
+    loaded: Loaded
+    admitted: Admitted
 
 
 class Agreement:
-    """What the runner has read, and the way to something new. `notes` are the runner's."""
+    """What the runner has read, and the way to something new.
+
+    `notes` are the runner's, `unusable` the hooks that it could not start now, with the reason.
+    """
 
     def __init__(self, path: Path | None, link: RunnerLink, starts: Starts) -> None:
         self.notes: list[str] = []
+        self.unusable: dict[str, str] = {}
+        self._lookups = Lookups()
+        self._held: Reloaded | None = None
         self._path = path
         self._link = link
         self._starts = starts
@@ -36,9 +54,24 @@ class Agreement:
 
     def told(self, said: Welcome | Reloaded) -> None:
         """Note what the runner has read."""
-        self.notes, self._digest, self._errors = said.notes, said.digest, said.errors
+        if isinstance(said, Reloaded) and said.held:
+            self._held, self._errors = said, []
+        else:
+            self._held, self._digest, self._errors = None, said.digest, said.errors
+            self.notes, self.unusable = said.notes, dict(said.unusable)
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(None)
+
+    def usability(self, said: Usability) -> None:
+        """Note whether one hook can be started now."""
+        if said.reason is None:
+            self.unusable.pop(said.hook, None)
+        else:
+            self.unusable[said.hook] = said.reason
+
+    def close(self) -> None:
+        """Read no more."""
+        self._lookups.close()
 
     def lost(self) -> None:
         """Note that nobody will answer."""
@@ -52,32 +85,57 @@ class Agreement:
         why = "; ".join(self._errors) or "it has read other files than the server: hookctl reload"
         return f"no hook starts, the runner's configuration differs: {why}"
 
-    async def read(self) -> Loaded:
+    async def read(self) -> Agreed:
         """Read the files anew, in both processes; the runner looks at the programs, too.
 
-        From the question to the runner on nothing starts, until the daemon has asked for the
-        objection: a start on its way would run under what the runner has read since. Raises
-        ConfigError with what either of them says.
+        Runs go on starting meanwhile, under the configuration in force: the runner puts the new
+        one aside until `adopt`, which must follow before anything else is sent. Raises ConfigError
+        with what either of them says.
         """
         for _ in range(TRIES):
-            loaded = await asyncio.to_thread(confdir.load, self._path)
-            principals(loaded.config.access)
+            agreed = await self._read()
             if self._starts.instance is None:
-                return loaded
-            self._starts.ready = False
+                return agreed
             await self._ask()
             if self._errors:
                 raise ConfigError(self._errors)
-            if self._digest == loaded.config.digest:
-                return loaded
+            digest = self._digest if self._held is None else self._held.digest
+            if digest == agreed.loaded.config.digest:
+                return agreed
         raise ConfigError(["the files changed while they were read; try again"])
+
+    def adopt(self) -> None:
+        """Have the runner use what it has read for us."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._link.send(Adopt(held.digest))
+            self._digest, self.notes = held.digest, held.notes
+            self.unusable = dict(held.unusable)
+
+    async def _read(self) -> Agreed:
+        trail = Trail()
+        work = partial(_read, self._path, trail)
+        try:
+            return await self._lookups.answer("configuration", work, READ_SEC, trail.words)
+        except Unanswered as e:
+            raise ConfigError([str(e)]) from None
 
     async def _ask(self) -> None:
         self._answer = asyncio.get_running_loop().create_future()
-        self._link.send(Reload())
+        self._link.send(Reload(hold=True))
         try:
             await asyncio.wait_for(self._answer, RELOAD_SEC)
         except (asyncio.CancelledError, TimeoutError):
             raise ConfigError(["the runner did not answer; try again"]) from None
         finally:
             self._answer = None
+
+
+def _read(path: Path | None, trail: Trail) -> Agreed:
+    """Read the files and look up who may call. Raises ConfigError."""
+    read = confdir.read(path, trail)
+    trail.at("the users and groups of [access]")
+    found = admitted(read.config.access)
+    if errors := read.errors + found.errors:
+        raise ConfigError(errors)
+    return Agreed(read.loaded, found)

@@ -21,7 +21,7 @@ from hookd import __version__, faults
 from hookd.confdir import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.journal import Journal
-from hookd.link import Message, Reload, Reloaded, RunnerFaults, Welcome
+from hookd.link import Message, Reload, Reloaded, RunnerFaults, Usability, Welcome
 from hookd.model import Event, HookRun
 from hookd.notify import Notifier
 from hookd.records import (
@@ -38,8 +38,8 @@ from hookd.records import (
     STORAGE_RECOVERED,
 )
 from hookd.server import introspection, protocol
-from hookd.server.access import gatekeeper
-from hookd.server.agreement import Agreement
+from hookd.server.access import admitted
+from hookd.server.agreement import Agreed, Agreement
 from hookd.server.books import Books
 from hookd.server.dispatcher import Dispatcher
 from hookd.server.entries import HookState, OpenRun
@@ -79,7 +79,8 @@ class Daemon:
 
     def __init__(self, setup: Setup, loaded: Loaded) -> None:
         self._setup = setup
-        self._notes = list(loaded.notes)
+        access = admitted(loaded.config.access)
+        self._notes = [*loaded.notes, *access.errors]
         self._problems: dict[str, str] = {}
         self._started_usec = time.time_ns() // 1000
         self._notifier = Notifier(self._status)
@@ -114,7 +115,7 @@ class Daemon:
             self._reports.closed,
             self._on_session_lost,
         )
-        self._gatekeeper = gatekeeper(loaded.config.access)
+        self._gatekeeper = access.gatekeeper
         self._handlers = self._methods()
         self._agreement = Agreement(setup.config, self._link, self._dispatcher.starts)
         self._reloading = asyncio.Lock()
@@ -184,6 +185,7 @@ class Daemon:
         await self._link.close(self._facilities.config.daemon.drain)
         await self._store.close()
         self._notifier.close()
+        self._agreement.close()
         self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
         self._journal.close()
 
@@ -263,6 +265,8 @@ class Daemon:
                 faults.guarded("a Reloaded", partial(self._on_reloaded, message))
             elif isinstance(message, RunnerFaults):
                 self._runner_faults = message.count
+            elif isinstance(message, Usability):
+                self._agreement.usability(message)
         self._dispatcher.messages(messages)
         self._notifier.changed()
 
@@ -291,7 +295,7 @@ class Daemon:
         self._dispatcher.welcome(welcome)
         self._check_runner()
         if welcome.digest != self._facilities.config.digest:
-            self._link.send(Reload())
+            self._link.send(Reload(strict=False))  # as at a start, which this is of one of us
 
     def _check_runner(self) -> None:
         """Start hooks only while both processes have read the same configuration."""
@@ -323,21 +327,22 @@ class Daemon:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                loaded = await self._agreement.read()
+                agreed = await self._agreement.read()
             except ConfigError as e:
                 self._journal.send(CONFIG_REFUSED, detail="; ".join(e.errors))
                 raise
             else:
-                self._adopt(loaded)
+                self._agreement.adopt()
+                self._adopt(agreed)
             finally:
                 self._check_runner()
                 self._notifier.ready()
             return [*self._notes, *self._agreement.notes]
 
-    def _adopt(self, loaded: Loaded) -> None:
-        config = loaded.config
-        self._notes = list(loaded.notes)
-        self._gatekeeper = gatekeeper(config.access)
+    def _adopt(self, agreed: Agreed) -> None:
+        config = agreed.loaded.config
+        self._notes = list(agreed.loaded.notes)
+        self._gatekeeper = agreed.admitted.gatekeeper
         self._store.per_boot_ids = config.daemon.job_ids == "per-boot"
         self._facilities.config = config
         self._dispatcher.configure(config)
@@ -364,6 +369,7 @@ class Daemon:
             faults=self._faults.count,
             runner_faults=self._runner_faults,
             runner_version=self._runner_version,
+            unusable=self._agreement.unusable,
         )
 
     def _version_notes(self) -> list[str]:

@@ -25,12 +25,14 @@ class HookInfo(msgspec.Struct, kw_only=True):
     phases: list[Phase]
     order: int
     user: str | None
+    group: str | None
     timeout_usec: int
     running: int
     waiting: int
     max_running: int
     failures: int
     parked: bool
+    unusable: str | None
     next_retry_usec: int | None
     last: HookRun | None
 
@@ -59,8 +61,14 @@ def explanation(hook: Hook, event: Event) -> Explanation:
     )
 
 
-def info(dispatcher: Dispatcher, hook: Hook, last: HookRun | None, retry: int | None) -> HookInfo:
-    """Tell of a hook; `retry` is one of `next_retries`."""
+def info(
+    dispatcher: Dispatcher,
+    hook: Hook,
+    last: HookRun | None,
+    retry: int | None,
+    unusable: str | None,
+) -> HookInfo:
+    """Tell of a hook; `retry` is one of `next_retries`, `unusable` why it cannot be started."""
     running, waiting = dispatcher.schedule.counts(hook.name)
     return HookInfo(
         name=hook.name,
@@ -70,12 +78,14 @@ def info(dispatcher: Dispatcher, hook: Hook, last: HookRun | None, retry: int | 
         phases=list(hook.phases),
         order=hook.order,
         user=hook.run.user,
+        group=hook.run.group,
         timeout_usec=_usec(hook.limits.timeout),
         running=running,
         waiting=waiting,
         max_running=hook.run.max_running,
         failures=dispatcher.quarantine.failures.get(hook.name, 0),
         parked=hook.name in dispatcher.schedule.parked,
+        unusable=unusable,
         next_retry_usec=retry,
         last=last,
     )

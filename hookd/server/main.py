@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from hookd import __version__, confdir, faults, memory, terminal, trust
-from hookd.confdir import Loaded
+from hookd.confdir import Loaded, Read
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
 from hookd.server.room import MAX_CONNECTIONS, SPARE_DESCRIPTORS
@@ -47,10 +47,10 @@ def main() -> None:
 def _main() -> int:
     asked = _arguments().parse_args()
     try:
-        loaded = confdir.load(asked.config)
+        read = confdir.read(asked.config)
         if asked.check:
-            return _check(loaded)
-        asyncio.run(_serve(asked, loaded))
+            return _check(read)
+        asyncio.run(_serve(asked, read.loaded))
         return 0
     except ConfigError as e:
         for error in e.errors:
@@ -79,13 +79,15 @@ def _arguments() -> Parser:
     return parser
 
 
-def _check(loaded: Loaded) -> int:
+def _check(read: Read) -> int:
     from hookd.audit import audit
 
-    for line in loaded.notes:
+    errors, notes = audit(read)
+    for line in notes:
         say(line)
-    audit(loaded)
-    say(f"{len(loaded.config.hooks)} hooks, no errors")
+    if errors:
+        raise ConfigError(errors)
+    say(f"{len(read.config.hooks)} hooks, no errors")
     return 0
 
 

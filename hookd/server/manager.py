@@ -68,6 +68,7 @@ class Status(msgspec.Struct, kw_only=True):
     faults: int
     hooks: int
     parked_hooks: list[str]
+    unusable_hooks: dict[str, str]
     runner_connected: bool
     runner_instance: str | None
     runner_version: str | None
@@ -85,6 +86,7 @@ class Health(msgspec.Struct, kw_only=True):
     faults: int
     runner_faults: int
     runner_version: str | None
+    unusable: dict[str, str]
 
 
 class Manager:
@@ -128,6 +130,7 @@ class Manager:
             faults=health.faults,
             hooks=len(facilities.config.hooks),
             parked_hooks=sorted(schedule.parked),
+            unusable_hooks=dict(sorted(health.unusable.items())),
             runner_connected=facilities.dispatcher.starts.instance is not None,
             runner_instance=facilities.dispatcher.starts.instance,
             runner_version=health.runner_version,
@@ -157,9 +160,16 @@ class Manager:
         last = await self._facilities.look_up(lambda db: archive.last_runs(db, names))
         dispatcher = self._facilities.dispatcher
         retries = next_retries(dispatcher, self._facilities.now().usec)
+        unusable = self._health().unusable
         return {
             "hooks": [
-                info(dispatcher, hook, last.get(hook.name), retries.get(hook.name))
+                info(
+                    dispatcher,
+                    hook,
+                    last.get(hook.name),
+                    retries.get(hook.name),
+                    unusable.get(hook.name),
+                )
                 for hook in hooks
             ]
         }

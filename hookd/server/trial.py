@@ -32,6 +32,7 @@ class TestPlan(msgspec.Struct, frozen=True, kw_only=True):
     argv: list[str]
     environment: dict[str, str]
     user: str | None
+    group: str | None
     working_directory: str
     matched: bool
     rule: str
@@ -99,6 +100,7 @@ def plan(hook: Hook, event: Event) -> TestPlan:
         argv=hook.command.expand(event),
         environment={**environment(event), "HOOKD_HOOK": hook.name, **shown},
         user=hook.run.user,
+        group=hook.run.group,
         working_directory=hook.run.working_directory,
         matched=verdict.matched,
         rule=verdict.rule,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.confdir import load_files
+from hookd.confdir import read_files
 from tests.cli.hookctl import called, hookctl
 
 LINUX = """\
@@ -39,7 +39,7 @@ def test_the_command_is_the_one_that_stood_there(tmp_path: Path, value: str) -> 
     written = tmp_path / "hooks.d" / "syncrify.toml"
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"wrote {written}; next: hookctl check, hookctl reload\n"
-    hook = load_files([written]).config.hooks["syncrify"]
+    hook = read_files([written]).config.hooks["syncrify"]
     assert hook.command.text == COMMANDS[value]
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_run_here_becomes_a_disabled_hook(
     assert done.stderr.startswith("hookctl: warning: the hook is disabled: ")
     assert warning in done.stderr
     assert done.stdout == f"wrote {tmp_path}/syncrify.toml\n"
-    assert load_files([tmp_path / "syncrify.toml"]).config.hooks == {}
+    assert read_files([tmp_path / "syncrify.toml"]).config.hooks == {}
     command = next(
         line
         for line in (tmp_path / "syncrify.toml").read_text().splitlines()

@@ -28,8 +28,8 @@ def _look_at(program: str, data: bytes) -> None:
     except PathError as e:
         assert str(e).encode()
         return
-    interpreter = hookfile.interpreter_of(program)
-    if interpreter is None:
+    line = hookfile.interpreter_of(program)
+    if line is None:
         assert data.startswith(b"\x7fELF")
     else:
-        assert data.startswith(b"#!") and hookfile.check(interpreter)
+        assert data.startswith(b"#!") and hookfile.check(line[0])

@@ -14,7 +14,9 @@ FILE_LINES, CLASS_METHODS, FUNCTION_LINES, TEST_LINES = 400, 25, 50, 60
 MOCKS_PER_1000_LINES = 2
 MOCK = re.compile(r"\bmock\.|\b\w*Mock\(|\bmonkeypatch\.set(attr|item)\b|\bpatch\(")
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "hookd/runner/supervise.py": "one run from its order to its receipt, read in one sitting",
+}
 """What is larger all the same, and why it would be worse in pieces."""
 
 
@@ -40,11 +42,16 @@ def _too_large(name: str, text: str) -> Iterator[str]:
                 yield f"{name}: {node.name}: {len(methods)} methods, allowed: {CLASS_METHODS}"
 
 
+def _whose(line: str) -> str:
+    """Return the file, class or function of a line that says how large it is."""
+    return re.sub(r": \d+ \w+, allowed: \d+$", "", line)
+
+
 def test_sizes() -> None:
     found = [line for name, text in _sources() for line in _too_large(name, text)]
-    wrong = [line for line in found if line.rpartition(": ")[0] not in EXCEPTIONS]
+    wrong = [line for line in found if _whose(line) not in EXCEPTIONS]
     assert not wrong, "\n".join(wrong)
-    assert {line.rpartition(": ")[0] for line in found} >= EXCEPTIONS.keys()
+    assert {_whose(line) for line in found} >= EXCEPTIONS.keys()
 
 
 def test_tests_meet_the_real_thing() -> None:

@@ -40,9 +40,15 @@ def test_a_hook_that_is_not_configured(runner: Runner) -> None:
 
 
 def test_a_directory_that_does_not_exist(runner: Runner) -> None:
-    runner.hook("hook", 'command = "/bin/true"\n[run]\nworking_directory = "/no/where"\n')
-    runner.reload()
-    assert refused(runner) == "working_directory /no/where: No such file or directory"
+    directory = runner.directory / "there"
+    directory.mkdir()
+    text = f'command = "/bin/true"\n[run]\nworking_directory = "{directory}"\n'
+    runner.hook("hook", text)
+    assert runner.reload().errors == []
+    directory.rmdir()
+    assert refused(runner) == f"working_directory {directory}: No such file or directory"
+    (error,) = runner.reload().errors
+    assert f"run.working_directory: found {directory}: No such file or directory" in error
 
 
 def test_arguments_beyond_what_the_kernel_takes(runner: Runner) -> None:
@@ -95,21 +101,23 @@ def test_a_bad_configuration_changes_nothing(own: Runner) -> None:
     bad = own.reload()
     assert bad.digest == good.digest
     path = own.directory / "hooks.d"
-    assert bad.errors[0].startswith(
+    assert bad.errors[0].startswith(f"{path}/hook.toml: run.user: ")
+    assert "no-such-user" in bad.errors[0]
+    assert bad.errors[1].startswith(
         f"{path}/other.toml: command: found /no/such/program does not exist"
     )
-    assert bad.errors[1].startswith(f"{path}/hook.toml: run.user: ")
-    assert "no-such-user" in bad.errors[1]
     assert own.run("hook").result is Result.SUCCESS
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs hooks as another user")
 def test_a_user_who_may_not_reach_the_program(own: Runner) -> None:
     program = own.script("program", "exit 0\n")
-    own.directory.chmod(0o700)
     own.hook("hook", f'command = "{program}"\n[run]\nuser = "nobody"\n')
-    own.reload()
+    assert own.reload().errors == []
+    own.directory.chmod(0o700)
     assert refused(own) == f"user nobody may not execute {program}"
+    (error,) = own.reload().errors
+    assert f"command: found user nobody may not enter {own.directory} (mode 0700)" in error
 
 
 def test_a_nul_makes_no_further_argument_or_variable(runner: Runner) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Iterator
@@ -119,7 +118,7 @@ def test_what_outlives_its_run_is_ended_later(scratch: Path) -> None:
         pool, slices = Pool(), Slices()
         pool.start()
         limits = parse([Source("x", "x", b'command = "/x"')]).hooks["x"].limits
-        account = accounts.chosen(pwd.getpwuid(os.geteuid()).pw_name, None)
+        account = accounts.own()
         launcher = await pool.make(Profile.of(account, limits, confine=False))
         fds = [os.open(os.devnull, os.O_RDWR) for _ in range(3)]
         launcher.order("/bin/sleep", "/", 0o077, [b"sleep", b"1000"], [], fds)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.table import BEGIN, END, FRONT_PAGE
-from hookd.confdir import load_files
+from hookd.confdir import read_files
 from tests.support.daemon import BIN, READY_WITHIN, STOPPED_WITHIN, Daemon
 from tests.support.eventually import eventually
 from tests.support.reachable import programs
@@ -57,7 +57,7 @@ def test_the_hook_file(scratch: Path) -> None:
     (text,) = blocks("toml")
     path = scratch / "freeze.toml"
     path.write_text(text)
-    hook = load_files([path]).config.hooks["freeze"]
+    hook = read_files([path]).config.hooks["freeze"]
     assert hook.run.overlap == "serial"
     assert hook.match.profile == ("db-*",)
 

@@ -22,6 +22,8 @@ class RunnerUnit:
         self.socket = directory / "runner.sock"
         self.log = directory / "runner.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []
+        self.environment: dict[str, str] = {}
 
     @property
     def arguments(self) -> tuple[str, str]:
@@ -37,12 +39,13 @@ class RunnerUnit:
             ready.settimeout(READY_WITHIN)
             self.process = subprocess.Popen(
                 [
+                    *self.prefix,
                     str(BIN / "hookd-runner"),
                     *("--config", str(self.configuration)),
                     *("--socket", str(self.socket)),
                     *("--default-user", pwd.getpwuid(os.geteuid()).pw_name),
                 ],
-                env=os.environ | {"NOTIFY_SOCKET": str(notify)},
+                env=os.environ | self.environment | {"NOTIFY_SOCKET": str(notify)},
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )

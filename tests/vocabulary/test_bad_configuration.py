@@ -207,7 +207,7 @@ def test_match(hook: str, error: str) -> None:
 @pytest.mark.parametrize(
     ("hook", "error"),
     [
-        ('[run]\nuser = "a b"', 'run.user: found "a b"; allowed: the name of a user'),
+        ('[run]\nuser = "a b"', 'run.user: found "a b"; allowed: the name or number of a user'),
         (
             '[run]\nworking_directory = "tmp"',
             'run.working_directory: found "tmp"; allowed: an absolute path',

@@ -57,6 +57,7 @@ def test_the_defaults_of_a_hook() -> None:
     assert set(values(plain.match).values()) == {None}
     assert values(plain.run) == {
         "user": None,
+        "group": None,
         "working_directory": "/",
         "umask": 0o077,
         "environment": {},

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hookd.link import (
     MAX_FRAME,
+    Adopt,
     Ask,
     Belongs,
     Cancel,
@@ -29,6 +30,7 @@ from hookd.link import (
     Settled,
     Start,
     Started,
+    Usability,
     Welcome,
     encode,
 )
@@ -55,6 +57,10 @@ EACH: list[Message] = [
     RunnerFaults(3),
     Welcome("i", "d", ["e"], ["n"], [Running(1, None), Running(2, 5)], [Ended(3, RECEIPT)]),
     Reloaded("d", [], ["n"]),
+    Reloaded("d", [], ["n"], {"hook": "why"}, True),
+    Adopt("d"),
+    Usability("hook", "why"),
+    Usability("hook", None),
     Started(1, 99),
     Printed(1, "stdout", "é\n"),
     Ended(1, RECEIPT),

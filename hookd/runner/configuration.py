@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The configuration that the runner uses: read anew when asked, and which hooks can run by it.
+
+Reading takes as long as the files take, outside the loop; meanwhile the one before is used. Knows
+no run: who looks at a hook before a run tells what was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hookd import faults, records
+from hookd.errors import ConfigError
+from hookd.journal import Journal
+from hookd.link import Message, Reload, Reloaded, Usability
+from hookd.runner.cgroup import Groups
+from hookd.runner.loading import Loaded, Loader
+
+
+class Configuration:
+    """`loaded` is None until a configuration could be read; `errors` speak against the last one.
+
+    `unusable` are the hooks that could not be started when they were last looked at, and why;
+    `adopted` is called whenever another one comes into use.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        groups: Groups | None,
+        journal: Journal,
+        send: Callable[[Message], None],
+        adopted: Callable[[], None],
+    ) -> None:
+        self.loaded: Loaded | None = None
+        self.errors: list[str] = []
+        self.unusable: dict[str, str] = {}
+        self._loader = loader
+        self._groups = groups
+        self._journal = journal
+        self._send = send
+        self._on_adopted = adopted
+        self._held: Loaded | None = None
+        self._said: set[str] = set()
+        self._asked: list[Reload] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the configuration in use, empty where there is none."""
+        return "" if self.loaded is None else self.loaded.config.digest
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing about it."""
+        return [] if self.loaded is None else self.loaded.notes
+
+    async def load(self) -> bool:
+        """Read the configuration for the first time, and say what was found.
+
+        A hook that cannot run on this machine now is unusable, and no other. Return whether there
+        is a configuration.
+        """
+        loaded = await self._read(strict=False)
+        if loaded is not None:
+            self._use_all(loaded)
+        return loaded is not None
+
+    def reload(self, asked: Reload) -> None:
+        """Read it anew, and send what came of it. Who asks meanwhile is answered by the next."""
+        self._asked.append(asked)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+
+    def adopt(self, digest: str) -> None:
+        """Use what was read and held, where it is the one that is meant."""
+        if self._held is not None and self._held.config.digest == digest:
+            self._use_all(self._held)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def found(self, hook: str, reason: str | None) -> None:
+        """Note whether a hook can be started now, and say so where that has changed."""
+        before = self.unusable.get(hook)
+        if before == reason or self.loaded is None or hook not in self.loaded.plans:
+            return
+        if reason is None:
+            del self.unusable[hook]
+            self._journal.send(records.HOOK_USABLE, {"HOOKD_HOOK": hook}, detail="")
+        else:
+            self.unusable[hook] = reason
+            self._journal.send(records.HOOK_UNUSABLE, {"HOOKD_HOOK": hook}, detail=reason)
+        self._send(Usability(hook, reason))
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, []
+                answer = await self._answer(asked)
+                for _ in asked:
+                    self._send(answer)
+        finally:
+            self._task = None
+
+    async def _answer(self, asked: list[Reload]) -> Reloaded:
+        """Read once for all who have asked, as strictly as one of them wants it."""
+        hold = all(reload.hold for reload in asked)
+        self._held = loaded = await self._read(any(reload.strict for reload in asked))
+        if loaded is not None and hold:
+            return Reloaded(loaded.config.digest, [], loaded.notes, _reasons(loaded), held=True)
+        if loaded is not None:
+            self._use_all(loaded)
+        return Reloaded(self.digest, self.errors, self.notes, self.unusable)
+
+    async def _read(self, strict: bool) -> Loaded | None:
+        """Read it; say what is wrong and return None where it cannot be used."""
+        errors: list[str] = []
+        try:
+            loaded = await self._loader.load(self._groups)
+            errors = loaded.errors if strict else []
+        except ConfigError as e:
+            errors = e.errors
+        except Exception as e:  # whatever it is, who asked must be answered
+            faults.report(e, "reading the configuration")
+            errors = [faults.words(e)]
+        self.errors = errors
+        for error in errors:
+            self._journal.send(records.CONFIG_REFUSED, detail=error)
+        return None if errors else loaded
+
+    def _use_all(self, loaded: Loaded) -> None:
+        self.loaded, self._held, self.errors = loaded, None, []
+        self._on_adopted()
+        detail = f"{len(loaded.plans)} hooks configured"
+        self._journal.send(records.CONFIG_LOADED, detail=detail)
+        for note in loaded.notes:
+            if note not in self._said:
+                self._said.add(note)
+                self._journal.send(records.CONFIG_NOTE, detail=note)
+        for hook in self.unusable.keys() - loaded.plans.keys():
+            del self.unusable[hook]
+        reasons = _reasons(loaded)
+        for hook in loaded.plans:
+            self.found(hook, reasons.get(hook))
+
+
+def _reasons(loaded: Loaded) -> dict[str, str]:
+    return {hook: "; ".join(problems) for hook, problems in loaded.unusable.items()}

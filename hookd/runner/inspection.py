@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the runner would say to a configuration, without being one: for `--check`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hookd import trust
+from hookd.confdir import Read
+from hookd.lookups import Lookups
+from hookd.runner.accounts import Book
+from hookd.runner.hookfile import Checker
+from hookd.runner.loading import Loaded, Loader
+from hookd.runner.prepare import Preparations
+
+
+def inspect(read: Read, fallback: str | None) -> tuple[list[str], list[str]]:
+    """Return every error of the text and of what the machine has, and the notes.
+
+    `fallback` is whom hooks run as that name no user.
+    """
+    found = asyncio.run(_examine(read, fallback))
+    return read.errors + found.errors, found.notes
+
+
+async def _examine(read: Read, fallback: str | None) -> Loaded:
+    lookups = Lookups()
+    preparations = Preparations(lookups, Checker(trust.trusted_uids()), Book())
+    loader = Loader(None, fallback, preparations)
+    try:
+        return await loader.examine(read.config, list(read.notes))
+    finally:
+        lookups.close()
