@@ -81,16 +81,19 @@ class Dispatcher:
         elif not booked.replay:
             self.roster.open_jobs.add(booked.job)
         drops = self.schedule.job_ended(booked.job) if ends else []
+        # The books may have been opened, and read, between the write and this.
+        new = [(run, key) for run, key in booked.runs if run.run_id not in self.schedule]
+        handed = [one for one in booked.handed if one.run_id not in self.schedule]
         try:
             tickets = [
                 self.roster.admit(run, booked.job, event.job_id, key, booked.replay, event.test)
-                for run, key in booked.runs
+                for run, key in new
             ]
             for ticket in tickets:
                 self._gates.watch(self.roster[ticket.run_id], time.monotonic())
             if tickets or drops:
                 self._carry_out([*drops, *self.schedule.add(tickets, time.monotonic())])
-            self.starts.handed(booked)
+            self.starts.handed(handed, booked.runner)
         except Exception:
             self._forget_unplanned([run.run_id for run, _ in booked.runs])
             raise

@@ -50,7 +50,6 @@ class LiveEvent(msgspec.Struct, eq=False):
     """One event of a job until its last run has ended.
 
     `refusal` is a gate's reason. `abandoned`: hookd stops, and nobody may wait any more.
-    `fault`: an error of hookd's own befell one of the runs, which those who wait are to hear.
     """
 
     job: int
@@ -61,7 +60,6 @@ class LiveEvent(msgspec.Struct, eq=False):
     gates: set[int] = set()
     refusal: str | None = None
     abandoned: bool = False
-    fault: InternalError | None = None
     _followers: set[Follower] = set()
 
     @property
@@ -105,10 +103,9 @@ class LiveEvent(msgspec.Struct, eq=False):
         return follower
 
     def fail(self, fault: InternalError) -> None:
-        """Tell all followers, now and later, of an error of hookd's own."""
-        self.fault = fault
+        """Tell all followers of an error of hookd's own; who asks later waits for what is left."""
         for follower in self._followers:
-            follower.wake()
+            follower.fail(fault)
 
     def abandon(self) -> None:
         """Tell all followers, now and later, that nothing more will come."""
@@ -120,10 +117,11 @@ class LiveEvent(msgspec.Struct, eq=False):
 class Follower:
     """Somebody who waits for an event's runs, and perhaps for all that happens to them."""
 
-    __slots__ = ("_changes", "_event", "_over", "_told", "_told_output", "_wakeup")
+    __slots__ = ("_changes", "_event", "_fault", "_over", "_told", "_told_output", "_wakeup")
 
     def __init__(self, event: LiveEvent, changes: bool, output: bool) -> None:
         self._event = event
+        self._fault: InternalError | None = None
         self._told = changes
         self._told_output = output
         self._over: Callable[[], bool] = lambda: False  # whether the wait is
@@ -147,8 +145,8 @@ class Follower:
     async def change(self) -> HookRun | Printed | None:
         """Return the next change, None when all runs have ended. Raises ShuttingDown."""
         while not self._changes:
-            if self._event.fault is not None:
-                raise self._event.fault
+            if self._fault is not None:
+                raise self._fault
             if not self._event.open:
                 return None
             await self._wait()
@@ -170,16 +168,21 @@ class Follower:
         self._over = over
         while not over():
             await self._wait()
-        if self._event.fault is not None:
-            raise self._event.fault
+        if self._fault is not None:
+            raise self._fault
 
     async def _wait(self) -> None:
-        if self._event.fault is not None:
-            raise self._event.fault
+        if self._fault is not None:
+            raise self._fault
         if self._event.abandoned:
             raise ShuttingDown
         self._wakeup = asyncio.get_running_loop().create_future()
         await self._wakeup
+
+    def fail(self, fault: InternalError) -> None:
+        """End the wait with an error."""
+        self._fault = fault
+        self.wake()
 
     def wake(self) -> None:
         """Have the one who waits look again."""

@@ -17,7 +17,7 @@ from hookd.link import Start
 from hookd.model import Result
 from hookd.server.books import Books
 from hookd.server.ends import Ends
-from hookd.server.entries import Booked, Slots
+from hookd.server.entries import Slots
 from hookd.server.live import LiveRun, Roster
 from hookd.server.runnerlink import RunnerLink
 from hookd.server.schedule import Drop, Schedule
@@ -72,12 +72,12 @@ class Starts:
         """See soon what can start: once, however often this is called until then."""
         self._begin_soon.soon()
 
-    def handed(self, booked: Booked) -> None:
+    def handed(self, starts: list[Start], runner: str | None) -> None:
         """Start the runs of an event that stand in the books as handed over, where that can be."""
         runs = []
-        for start in booked.handed:
+        for start in starts:
             live = self._roster[start.run_id]
-            live.runner, live.start = booked.runner, start
+            live.runner, live.start = runner, start
             runs.append(live)
         if runs:
             faults.guarded("starts", self._begin, lambda _: self.kick())
