@@ -117,13 +117,11 @@ class Orphans:
         return bool(left)
 
     def _round(self) -> Iterator[int]:
-        """Reap what has ended, then end what has not; give each that was not reaped."""
+        """Reap what has ended, then end what has not; give each stray that there was."""
         for pid in self._pool.strays():
-            if self._reap(pid):
-                yield 0
-            else:
-                self._claim(pid)
-                yield pid
+            self._claim(pid)  # also what has ended: a child of its may have come just now
+            self._reap(pid)
+            yield pid
         for pid in tree.end(os.getpid(), self._pool.strays):
             if pid:
                 self._claim(pid).found.add(pid)
@@ -148,11 +146,11 @@ class Orphans:
         owner.waiting = True
         return owner
 
-    def _reap(self, pid: int) -> bool:
-        """Reap a stray that has ended; False where it has not."""
+    def _reap(self, pid: int) -> None:
+        """Reap a stray, if it has ended."""
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
         if not reaped:
-            return False
+            return
         owner = self._owners.get(pid)
         cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
         report = Report.now(ENDED, pid, status, cpu, usage.ru_maxrss)
@@ -163,4 +161,3 @@ class Orphans:
             self._ended[pid] = report
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
-        return True

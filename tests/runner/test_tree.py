@@ -97,7 +97,7 @@ def test_everything_is_stopped_before_anything_is_killed() -> None:
     try:
         steps = tree.end(os.getpid(), lambda: [program.pid])
         assert next(pid for pid in steps if pid) == first
-        assert process.status(program.pid).state == "T"
+        eventually(lambda: process.status(program.pid).state == "T")
         assert [pid for pid in steps if pid] == [program.pid]
         assert program.wait(10) == -signal.SIGKILL
         assert program.stdout.read() == "", "it had time to start another"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
@@ -206,7 +207,11 @@ class Runner:
     def launchers(self) -> list[psutil.Process]:
         """Return the launchers that are alive: the zygote's children."""
         zygote = psutil.Process(self.process.pid).children()
-        return [child for parent in zygote for child in parent.children()]
+        found: list[psutil.Process] = []
+        for parent in zygote:
+            with contextlib.suppress(psutil.NoSuchProcess):  # what was orphaned, and is reaped
+                found += parent.children()
+        return found
 
     def _answer(self, kind: type[_M]) -> _M:
         found: list[_M] = []
