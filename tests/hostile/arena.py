@@ -124,10 +124,11 @@ class Arena:
         """Return the threads of the beast that are alive, known by what they inherited."""
         token = f"ARENA={self.token}\0".encode()
         found = []
-        for task in Path("/proc").glob("[0-9]*/task/*"):  # the first thread may have exited
+        for pid in psutil.pids():
             with contextlib.suppress(OSError):
-                if token in (task / "environ").read_bytes():
-                    found.append(int(task.name))
+                for task in os.listdir(f"/proc/{pid}/task"):  # the first thread may have exited
+                    if token in Path(f"/proc/{pid}/task/{task}/environ").read_bytes():
+                        found.append(int(task))
         return found
 
     def descriptors(self) -> int:
