@@ -179,6 +179,19 @@ STORAGE_FAILED = _kind(
     " A small event may be taken meanwhile.\n\n"
     "Look at the disk that holds the state directory: is it full, read-only, failing?",
 )  # fmt: skip
+STORAGE_LOST = _kind(
+    "storage-lost", "c8d78a563bbc4915955505aa780c0b20", ERR, "events are lost: {detail}",
+    "The database knows less than was acknowledged: it was replaced by an older copy, or its file "
+    "or the write-ahead log beside it was damaged or removed. No ID is given twice: new ones go "
+    "on above all that were given.\n\n"
+    "The journal has records of every job and run. Look at the disk, and at who restores files.",
+)  # fmt: skip
+STORAGE_DAMAGED = _kind(
+    "storage-damaged", "c78d8a0bfa8f4edfa8b9fa2155bd4557", ERR,
+    "the database is damaged: {detail}",
+    "SQLite has found damage in the database. What can be read and written still is.\n\n"
+    "Stop hookd, and restore the database from a backup, or try sqlite3's .recover.",
+)  # fmt: skip
 STORAGE_CREATED = _kind(
     "storage-created", "4cc384ec202042fd93cf018d9ee92ffe", NOTICE,
     "a new database was made: {detail}",

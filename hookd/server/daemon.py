@@ -98,7 +98,7 @@ class Daemon:
         self._dispatcher = Dispatcher(config, store, self._link, journal, now)
         self._facilities = Facilities(config, store, self._dispatcher, journal, now)
         self._intake = Intake(self._facilities)
-        self._upkeep = Upkeep(self._facilities, self._intake)
+        self._upkeep = Upkeep(self._facilities, self._intake, self._problems)
         self._intake.job_started = self._upkeep.job_started
         self._store.opened = self._read_books
         self._read_again = faults.Timer(self._reread)
@@ -364,7 +364,7 @@ class Daemon:
         return Health(
             started_usec=self._started_usec,
             problems=self._problems,
-            notes=[*self._notes, *self._agreement.notes, *self._version_notes()],
+            notes=[*self._own_notes(), *self._notes, *self._agreement.notes],
             connections=len(self._listener),
             faults=self._faults.count,
             runner_faults=self._runner_faults,
@@ -372,14 +372,15 @@ class Daemon:
             unusable=self._agreement.unusable,
         )
 
-    def _version_notes(self) -> list[str]:
-        """Say where the runner goes on with the code of another version, as after an upgrade."""
-        runner = self._runner_version
+    def _own_notes(self) -> list[str]:
+        """Say what the database has lost, and that the runner has another version's code."""
+        lost, runner = self._store.marks.losses, self._runner_version
         if self._dispatcher.starts.instance is None or runner == __version__:
-            return []
+            return lost
         return [
+            *lost,
             f"the runner is version {runner or 'unknown'}, the server {__version__}: systemctl "
-            "restart hookd-runner changes that, when the hooks that run have had drain to end"
+            "restart hookd-runner changes that, when the hooks that run have had drain to end",
         ]
 
     def _status(self) -> str:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import time
 from pathlib import Path
 
 from hookd.errors import StorageFailure
@@ -18,9 +19,11 @@ CREATED = "hookd.db.created"
 
 FULL_EVENT = 2 * 1024 * 1024  # bytes; a message of 1 MiB is kept once, its IDs in indices too
 
+CHECK_SEC = 2.0  # for the look at the whole database at a start: look-ups wait meanwhile
+
 CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
 no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
-anew on purpose, remove this file too.
+anew on purpose, remove this file too. IDs go on above those of hookd.db.ids even then.
 """
 
 
@@ -126,6 +129,24 @@ def try_out(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def quick_check(connection: sqlite3.Connection) -> str | None:
+    """Return the first damage that SQLite finds in the database, None where it finds none in time.
+
+    See https://www.sqlite.org/pragma.html#pragma_quick_check: without a look at the indices.
+    """
+    until = time.monotonic() + CHECK_SEC
+    connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+    try:
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return None if found == "ok" else str(found)
+    except sqlite3.OperationalError as e:
+        if str(e) == "interrupted":
+            return None
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 def identity(path: Path) -> tuple[int, int] | None:

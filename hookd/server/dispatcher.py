@@ -17,7 +17,7 @@ from hookd.errors import InternalError
 from hookd.journal import Journal
 from hookd.link import Belongs, Cancel, Ended, List, Message, Printed, Settled, Started, Welcome
 from hookd.model import HookRun, Phase
-from hookd.records import BOOKS_RESTORED
+from hookd.records import BOOKS_RESTORED, STORAGE_LOST
 from hookd.server.ends import Ends
 from hookd.server.entries import Booked, Finish, Finished, HookState, Now, OpenRun
 from hookd.server.gates import OVERDUE, REFUSED, Gates, refused
@@ -125,6 +125,8 @@ class Dispatcher:
         self, runs: Sequence[OpenRun], states: Sequence[HookState], open_jobs: set[int]
     ) -> None:
         """Take over from the books the open jobs, and every run that is not known here."""
+        for lost in self._store.marks.unsaid():
+            self._journal.send(STORAGE_LOST, detail=lost)
         self.roster.open_jobs = open_jobs
         self.quarantine.restore(states)
         found = [
@@ -211,8 +213,7 @@ class Dispatcher:
         """Settle the books with the runner that has just said who it is."""
         self.starts.instance = welcome.instance
         # Books of an older copy would give numbers again that the runner has used since.
-        used = newest(welcome)
-        self._store.submit(lambda books: books.runs.skip(used), lambda _: None)
+        self._store.marks.used_by_runner(newest(welcome))
         self._results.take(welcome.ended)
         met = settle(self.roster, welcome)
         started = {run.run_id: run.started_usec for run in welcome.running}

@@ -106,6 +106,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # 1: the gate's time to decide was over, and on_error has decided: its end decides nothing.
     "ALTER TABLE runs ADD COLUMN overdue INTEGER NOT NULL DEFAULT 0;",
+    # How many transactions there were: what hookd.db.ids says beside it shows whether one is gone.
+    "CREATE TABLE commits (number INTEGER NOT NULL); INSERT INTO commits VALUES (0);",
 )
 
 VERSION = len(MIGRATIONS)

@@ -43,6 +43,7 @@ from hookd.server.database import (
     reason,
     try_out,
 )
+from hookd.server.marks import Marks
 from hookd.server.schema import WrongDatabase, examine, migrate
 
 T = TypeVar("T")
@@ -85,19 +86,10 @@ class _Batch:
         self.begun.acquire()
 
 
-class _Trial:
-    """A question whether the disk is well, and the future of its end."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self.future = future
-
-
 class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
-    `created`: whether it has made a new database.
+    `created`: whether it has made a new database. `marks`: what IDs were given, and what is lost.
     `on_health` is called in the event loop with the reason when the database begins to fail, with
     another when that changes, and with None when `try_out` has found that it works again.
     `opened` is called in the writer's thread whenever the database has been opened, before
@@ -122,6 +114,7 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._lock = lock(directory)
         self._books: Books | None = None
+        self.marks = Marks(self.path, boot_id)
         self.created = False
         self._identity: tuple[int, int] | None = None
         self._fault: str | None = None
@@ -130,7 +123,7 @@ class Store:
         self._begin_soon = faults.Timer(self._begin)
         self._told: deque[tuple[str, Callable[[], None]]] = deque()  # by the threads, to the loop
         self._tell_soon = faults.Timer(self._tell)
-        self._batches: queue.SimpleQueue[_Batch | _Trial | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write, name="hookd-writer"),
@@ -173,7 +166,7 @@ class Store:
         A small write that succeeds says nothing of that, so it never makes storage well again.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._batches.put(_Trial(future))
+        self._batches.put(future)
         await future
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -187,14 +180,15 @@ class Store:
         while self._waiting or self._committing:
             with contextlib.suppress(StorageFailure):  # those who asked have been told
                 await self.write(lambda _: None)
-        self._batches.put(None)
-        self._reads.put(None)
         await asyncio.to_thread(self._join)
         os.close(self._lock)
 
     def _join(self) -> None:
-        for thread in self._threads:
-            thread.join()
+        writer, reader = self._threads
+        self._reads.put(None)
+        reader.join()  # first: the last connection puts the log into the database
+        self._batches.put(None)
+        writer.join()
 
     def _arm(self) -> None:
         """Have a batch begin after this turn of the loop, with all that still comes in it."""
@@ -243,9 +237,9 @@ class Store:
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
-            if isinstance(batch, _Trial):
+            if isinstance(batch, asyncio.Future):
                 self._try_out()
-                self._from_thread("a trial", partial(complete, batch.future, None))
+                self._from_thread("a trial", partial(complete, batch, None))
                 continue
             try:
                 self._commit(batch.operations, batch.begun.release)
@@ -254,6 +248,7 @@ class Store:
                 for operation in batch.operations:
                     operation.outcome = InternalError(faults.words(e))
             self._from_thread("a batch", partial(self._deliver, batch))
+        self.marks.close(clean=self._books is not None)
         self._close()
 
     def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
@@ -267,6 +262,7 @@ class Store:
             finally:
                 begun()
             books.connection.execute("COMMIT")
+            self.marks.given(books.connection)
         except Exception as e:  # whatever it is: those who wait must hear of it
             self._close()
             if not isinstance(e, _SHARED_FAULTS) and len(operations) > 1:
@@ -302,11 +298,13 @@ class Store:
         books = self._open()
         books.per_boot_ids = self.per_boot_ids
         books.connection.execute("BEGIN IMMEDIATE")
+        self.marks.skip(books.connection)
         for operation in operations:
             try:
                 operation.outcome = operation.act(books)
             except HookdError as e:
                 operation.outcome = e
+        self.marks.reserve(books.connection)
         return books
 
     def _health(self, fault: str | None) -> None:
@@ -329,7 +327,9 @@ class Store:
         try:
             examine(connection, may_be_empty=not marker.exists())
             make_durable(connection)
-            self.created |= migrate(connection)
+            new = migrate(connection)
+            self.created |= new
+            self.marks.meet(connection, new)
             books = Books(connection, self._boot_id, self.per_boot_ids)
             books.load()
             if not marker.exists():
@@ -343,6 +343,7 @@ class Store:
         return books
 
     def _close(self) -> None:
+        self.marks.forget()
         if self._books is not None:
             books, self._books = self._books, None
             try:

@@ -8,7 +8,9 @@ import math
 
 from hookd import faults
 from hookd.errors import HookdError
+from hookd.records import STORAGE_DAMAGED
 from hookd.server.books import Books
+from hookd.server.database import quick_check
 from hookd.server.entries import Booked, Now
 from hookd.server.facilities import Facilities
 from hookd.server.intake import Intake, lose
@@ -23,19 +25,22 @@ AGAIN_SEC = 1.0  # after a fault of the disk
 class Upkeep:
     """The timers of a server."""
 
-    def __init__(self, facilities: Facilities, intake: Intake) -> None:
+    def __init__(self, facilities: Facilities, intake: Intake, problems: dict[str, str]) -> None:
+        self._problems = problems
         self._facilities = facilities
         self._intake = intake
         self._lost_timer = faults.Timer(self._look)
         self._tie_timer = faults.Timer(self._lose_tied)
         self._tied: set[int] = set()  # jobs whose connection is gone, and which are still open
         self._pruner: asyncio.Task[None] | None = None
+        self._check: asyncio.Task[None] | None = None
         self._began = facilities.now()
 
     def start(self) -> None:
         """Begin: jobs whose time is over are lost at once, and history is pruned."""
         self.job_started()
         self._pruner = faults.keep("pruning", self._prune)
+        self._check = faults.keep("the look at the database", self._check_database)
 
     def configure(self) -> None:
         """Take new times from the configuration."""
@@ -49,9 +54,19 @@ class Upkeep:
         """Stop all timers."""
         self._lost_timer.cancel()
         self._tie_timer.cancel()
-        if self._pruner is not None:
-            self._pruner.cancel()
-            await asyncio.gather(self._pruner, return_exceptions=True)
+        tasks = [task for task in (self._pruner, self._check) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _check_database(self) -> None:
+        try:
+            found = await self._facilities.store.read(quick_check)
+        except HookdError:
+            return  # the store has said so
+        if found is not None:
+            self._problems["database"] = f"the database is damaged: {found}"
+            self._facilities.journal.send(STORAGE_DAMAGED, detail=found)
 
     def job_started(self) -> None:
         """See to it that the open jobs are looked at when the first of them is due."""

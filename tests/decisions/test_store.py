@@ -16,6 +16,7 @@ from hookd.errors import HookdError, InternalError, NoSuchJob, RequestIdConflict
 from hookd.server import archive
 from hookd.server.books import Books
 from hookd.server.database import CREATED, DATABASE, FULL_EVENT
+from hookd.server.marks import MARKS
 from hookd.server.schema import APPLICATION_ID, VERSION
 from tests.decisions.shelf import Shelf, asynchronous, shelf, starting
 
@@ -86,6 +87,15 @@ async def test_a_trial_leaves_nothing_behind(directory: Path) -> None:
         assert FULL_EVENT * 0.9 < log.stat().st_size < FULL_EVENT * 1.5
     assert (directory / DATABASE).stat().st_size < FULL_EVENT / 4
     assert store.health == []
+
+
+@asynchronous
+async def test_a_database_that_was_closed_is_whole_without_its_log(directory: Path) -> None:
+    for number in range(1, 11):
+        async with shelf(directory) as store:
+            await store.start()
+            assert len(await store.jobs()) == number  # the reader's connection is open
+        assert not (directory / f"{DATABASE}-wal").exists()
 
 
 @asynchronous
@@ -217,7 +227,7 @@ async def test_closing_finishes_what_was_handed_in(directory: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("hookd-")]
     async with shelf(directory) as again:
         assert await again.start() == 601
-    assert sorted(os.listdir(directory)) == [DATABASE, CREATED]
+    assert sorted(os.listdir(directory)) == [DATABASE, CREATED, MARKS]
 
 
 @asynchronous

@@ -51,10 +51,10 @@ def database(daemon: Daemon) -> Path:
 
 @pytest.fixture
 def small_disk(daemon: Daemon) -> Iterator[Path]:
-    """Have hookd keep its state on a disk of 4 MiB, and return the path to it once it runs."""
+    """Have hookd keep its state on a disk of 8 MiB, and return the path to it once it runs."""
     state = daemon.directory / "state"
     state.mkdir(mode=0o700)
-    mount = f'mount -t tmpfs -o size=4M,mode=0700 hookd-test {state} && exec "$@"'
+    mount = f'mount -t tmpfs -o size=8M,mode=0700 hookd-test {state} && exec "$@"'
     daemon.prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh"]
     daemon.start()
     assert daemon.process is not None

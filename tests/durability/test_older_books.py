@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from hookd.records import BOOKS_RESTORED, RUN_INTERRUPTED
+from hookd.records import BOOKS_RESTORED, RUN_INTERRUPTED, STORAGE_DAMAGED, STORAGE_LOST
 from tests.durability.hooks import ended, noted, running
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -27,6 +27,45 @@ def waits_for_its_job(daemon: Daemon, profile: str) -> None:
     )
     options = f'phases = ["start"]\n[match]\nprofile = ["{profile}"]\n[run]\nmax_running = 1\n'
     daemon.hook(profile, f'command = "{script}"\n{options}')
+
+
+def test_an_older_copy_of_the_database_alone_is_said(daemon: Daemon, records: Records) -> None:
+    database, copy = daemon.directory / "state" / "hookd.db", daemon.directory / "copy"
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        wire.start()
+    assert daemon.stop() == 0
+    shutil.copy(database, copy)
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        assert [wire.start()["job_id"] for _ in range(3)] == [2, 3, 4]
+    assert daemon.stop() == 0
+    copy.replace(database)
+    daemon.start()
+    lost = "IDs up to job 4 and run 0 were given, it knows 1 and 0"
+    with Wire(daemon.socket) as wire:
+        assert wire.start()["job_id"] == 5
+        assert lost in wire.status()["notes"][0]
+    (said,) = records.find(MESSAGE_ID=STORAGE_LOST.message_id)
+    assert said["MESSAGE"].startswith("events are lost: ")
+    assert lost in said["MESSAGE"]
+
+
+def test_a_database_that_is_damaged_is_said(daemon: Daemon, records: Records) -> None:
+    database = daemon.directory / "state" / "hookd.db"
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        for _ in range(20):
+            wire.start(profile="x" * 10_000)
+    assert daemon.stop() == 0
+    content = bytearray(database.read_bytes())
+    at = content.index(b"x" * 2000)  # a page of a text that is longer than a page: its successor
+    content[at - at % 4096 : at - at % 4096 + 4] = (2**31).to_bytes(4, "big")
+    database.write_bytes(content)
+    daemon.start()
+    with Wire(daemon.socket) as wire:
+        eventually(lambda: any("is damaged" in text for text in wire.status()["problems"]))
+    assert records.find(MESSAGE_ID=STORAGE_DAMAGED.message_id)
 
 
 @pytest.mark.parametrize("finished", [False, True])

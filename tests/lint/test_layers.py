@@ -42,7 +42,7 @@ LAYERS = {
         "server.schema",
     ),
     "connection": ("server.session",),
-    "database": ("server.database",),
+    "database": ("server.database", "server.marks", "server.wal"),
     "effects": ("server.listener", "server.store", "server.runnerlink"),
     "client": ("client",),
     # The one place that knows both processes: what `--check` looks with.
@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "decisions": {"vocabulary", "decisions"},
     "books": {"vocabulary", "decisions", "books"},
     "connection": {"vocabulary", "sockets", "decisions", "faults"},
-    "database": {"vocabulary", "books"},
+    "database": {"vocabulary", "books", "database"},
     "effects": {
         "vocabulary",
         "database",
@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "effects",
         "owner",
         "audit",
+        "database",
     },
     "runner": {
         "terminal",

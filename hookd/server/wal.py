@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A look at SQLite's write-ahead log, which itself is silent on damage: it reads up to there.
+
+The format is that of https://www.sqlite.org/fileformat2.html#walformat. Only reads.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+
+HEADER, FRAME = 32, 24  # bytes
+LOOK_SEC = 2.0  # at most: a start must not take long
+_MAGIC = 0x377F0682  # and one more where the words of the checksums are big-endian
+
+
+def damage(path: Path) -> str | None:
+    """Return in words that frames which were committed lie behind one that is not whole.
+
+    A power cut may leave one transaction so, the last, which nobody was told of: that is none.
+    None also where the log is too long to be looked at whole. Raises OSError.
+    """
+    try:
+        log = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(log) < HEADER:
+        return None
+    magic, _, size, _, *_ = struct.unpack(">4I", log[:16])
+    if magic & ~1 != _MAGIC or size < 512:
+        return None
+    order, salts = ">" if magic & 1 else "<", log[16:24]
+    sums = _checksum(log[:24], order, (0, 0))
+    until, frames = time.monotonic() + LOOK_SEC, (len(log) - HEADER) // (FRAME + size)
+    for number in range(frames):
+        at = HEADER + number * (FRAME + size)
+        head = log[at : at + FRAME]
+        sums = _checksum(head[:8], order, sums)
+        sums = _checksum(log[at + FRAME : at + FRAME + size], order, sums)
+        if head[8:16] != salts or struct.unpack(">2I", head[16:24]) != sums:
+            behind = _commits(log, at, size, salts)
+            lost = f"and {behind} transactions from there on are lost"
+            return f"{path}: frame {number + 1} is damaged, {lost}" if behind > 1 else None
+        if time.monotonic() > until:
+            return None
+    return None
+
+
+def _commits(log: bytes, at: int, size: int, salts: bytes) -> int:
+    """Return how many transactions of this log end in its frames from here on."""
+    heads = (log[start : start + FRAME] for start in range(at, len(log) - size, FRAME + size))
+    return sum(head[8:16] == salts and head[4:8] != bytes(4) for head in heads)
+
+
+def _checksum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
+    first, second = sums
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for even, odd in zip(words, words, strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
