@@ -128,12 +128,15 @@ def test_what_outlives_its_run_is_ended_later(scratch: Path) -> None:
         launcher.listener = reports.put_nowait
         started = await reports.get()
         assert started is not None
-        survivors = Survivors(pool, slices, Orphans(pool, slices))
+        orphans = Orphans(pool, slices)
+        survivors = Survivors(pool, slices, orphans)
         survivors.take(launcher, kept=False)
         while launcher.alive:
             await asyncio.sleep(0.01)
         assert not alive(started.pid)
         survivors.close()
+        orphans.close()
         pool.close()
+        await asyncio.sleep(0)  # what was cancelled ends
 
     asyncio.run(asyncio.wait_for(outlive(), 20))
