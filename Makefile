@@ -57,7 +57,7 @@ coverage: ## measure the coverage of the default tests and compare it with the r
 	@tests/run -m coverage -s
 
 mutation: ## run mutation tests of the decisions and list the survivors
-	@tests/decisions/mutate
+	@tests/mutation/mutate
 
 bench: ## measure hookd and its peers
 	@benchmarks/run

@@ -13,7 +13,7 @@ from benchmarks.bench import Bench, progress
 from benchmarks.figures import Line, at_least, at_most
 from benchmarks.load import Varlink, rate
 from benchmarks.subject import SETTINGS, hook, hookd, running
-from hookd.server.schema import migrate
+from hookd.server.storage.schema import migrate
 from tests.support.daemon import Daemon
 from tests.support.wire import Wire
 

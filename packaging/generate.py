@@ -24,8 +24,13 @@ from click.shell_completion import get_completion_class
 TREE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TREE))
 
-from hookd import errors, options, records, template  # noqa: E402
+from hookd import errors  # noqa: E402
 from hookd.cli.commands import hookctl  # noqa: E402
+from hookd.config import (
+    options,  # noqa: E402
+    template,  # noqa: E402
+)
+from hookd.system import records  # noqa: E402
 
 COMPLETIONS = {
     "bash": "bash-completion/hookctl",
@@ -41,7 +46,7 @@ def escaped(text: str) -> str:
 
 
 def option_table(name: str) -> Iterator[str]:
-    """Yield the keys of one of the tables in hookd.options."""
+    """Yield the keys of one of the tables in hookd.config.options."""
     for option in getattr(options, name):
         default = "not set" if option.default is None else json.dumps(option.default)
         yield f"*{escaped(option.key)}* (default: {escaped(default)})"
@@ -121,7 +126,7 @@ def man_page(source: str) -> str:
     return re.sub(r"(?m)^@(.*)@$", part, source)
 
 
-def subject(kind: records.Kind) -> str:
+def subject(kind: records.RecordKind) -> str:
     """Return the heading of a kind of record."""
     return kind.name.replace("-", " ").capitalize()
 

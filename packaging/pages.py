@@ -16,7 +16,7 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TREE))
 
-from hookd.server.lifecycle import JOB_STATES, RUN_STATES  # noqa: E402
+from hookd.server.storage.states import JOB_STATES, RUN_STATES  # noqa: E402
 
 PAGES = (TREE / "docs/ARCHITECTURE.md",)
 MARKS = re.compile(r"(?s)(<!-- made: (?!end)([a-z-]+) -->\n).*?(<!-- made: end -->)")

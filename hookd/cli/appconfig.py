@@ -14,7 +14,7 @@ import json
 import re
 from xml.parsers import expat
 
-from hookd.config import Source, parse
+from hookd.config.parse import Source, parse
 from hookd.errors import ConfigError
 
 PARAMETER = "jobHookScript"

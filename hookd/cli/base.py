@@ -10,8 +10,8 @@ import re
 
 import msgspec
 
-from hookd import terminal
 from hookd.client import Client
+from hookd.system import terminal
 
 DONE = 0
 REFUSED = 1  # by the daemon, or a hook that was waited for has failed

@@ -10,9 +10,9 @@ import msgspec
 
 from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
-from hookd.confdir import read, read_files
+from hookd.config.files import read, read_files
 from hookd.errors import ConfigError
-from hookd.terminal import print_json, say
+from hookd.system.terminal import print_json, say
 
 
 class Loaded(msgspec.Struct):
@@ -29,7 +29,7 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
 
     Needs no daemon.
     """
-    from hookd.audit import audit
+    from hookd.check.audit import audit
 
     found = read_files(list(files)) if files else read(None)
     errors, notes = audit(found)

@@ -10,7 +10,7 @@ from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command, whole
 from hookd.cli.draw import table
 from hookd.model import HookRun
-from hookd.terminal import print_json, say
+from hookd.system.terminal import print_json, say
 
 
 class Cancelled(msgspec.Struct):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from hookd.cli.words import cell, moment
-from hookd.terminal import Painted, say
+from hookd.system.terminal import Painted, say
 
 RED = ("failed", "signalled", "timeout", "limit", "spawn-failed", "error", "lost", "parked")
 YELLOW = ("warning", "refused", "canceled", "cancelled", "interrupted", "unknown")

@@ -13,7 +13,7 @@ import click
 from hookd import errors
 from hookd.cli.base import INTERRUPTED, NO_DAEMON, REFUSED, USAGE, Misuse, note
 from hookd.client import Unreachable
-from hookd.terminal import print_json
+from hookd.system.terminal import print_json
 
 _NEXT: dict[type[BaseException], str] = {
     errors.PermissionDenied: "ask for the right in [access] of hookd.toml",

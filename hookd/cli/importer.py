@@ -10,8 +10,8 @@ import click
 from hookd.cli import appconfig as syncrify_config
 from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
-from hookd.confdir import default_path
-from hookd.terminal import document, print_json, say
+from hookd.config.files import default_path
+from hookd.system.terminal import document, print_json, say
 
 
 @command("import-syncrify")

@@ -16,7 +16,7 @@ from hookd.cli.draw import at, paint, table
 from hookd.cli.when import past
 from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, size, span
 from hookd.model import HookRun, Job, JobState, Outcome
-from hookd.terminal import Painted, print_json, say
+from hookd.system.terminal import Painted, print_json, say
 
 _HEADINGS = (
     "JOB", "STATE", "PROFILE", "USER", "CLIENT", "STARTED", "DURATION", "FILES", "BYTES", "HOOKS",

@@ -20,7 +20,7 @@ from hookd.cli.reader import (
 )
 from hookd.cli.when import past
 from hookd.cli.words import moment
-from hookd.terminal import Painted, print_json, say
+from hookd.system.terminal import Painted, print_json, say
 
 STYLES = {3: "red", 4: "yellow", 5: "cyan"}
 """The colour of a line by its priority; see syslog(3)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import sys
 
-from hookd import terminal
 from hookd.cli.arguments import parse
 from hookd.cli.base import INTERRUPTED, Settings
 from hookd.cli.submit import submit
+from hookd.system import terminal
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
 from hookd.model import MetricFamily, MetricType
-from hookd.terminal import document, print_json
+from hookd.system.terminal import document, print_json
 
 SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
 """What the text formats put after a metric's name, where that is one word; see OpenMetrics."""

@@ -15,7 +15,7 @@ from typing import Any
 from systemd.journal import Reader
 
 from hookd.model import HookRun
-from hookd.terminal import lost
+from hookd.system.terminal import lost
 
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 MATCHES = ("SYSLOG_IDENTIFIER=hookd", "HOOKD_STREAM=stdout", "HOOKD_STREAM=stderr")

@@ -12,7 +12,7 @@ from hookd.cli.command import command
 from hookd.cli.draw import at, paint, table
 from hookd.cli.words import ended, span
 from hookd.model import HookRun, Phase
-from hookd.terminal import print_json, say
+from hookd.system.terminal import print_json, say
 
 
 class Status(msgspec.Struct, kw_only=True):

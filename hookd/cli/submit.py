@@ -16,7 +16,7 @@ from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, 
 from hookd.client import Client, StartedJob
 from hookd.errors import NoSuchJob
 from hookd.model import FAILURES, HookRun, Job, Result, last_attempts
-from hookd.terminal import print_json, say
+from hookd.system.terminal import print_json, say
 
 _BAD = FAILURES | {Result.CANCELLED, Result.INTERRUPTED}
 _WHO = ("profile", "user", "client_ip")

@@ -15,7 +15,7 @@ from hookd.cli.submit import judge
 from hookd.cli.words import ended
 from hookd.client import Client
 from hookd.model import HookRun, Phase, RunState
-from hookd.terminal import print_json, say
+from hookd.system.terminal import print_json, say
 
 METHOD = "io.hookd.Manager.TestHook"
 

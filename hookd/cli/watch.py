@@ -32,7 +32,7 @@ from hookd.cli.words import cell, ended, span
 from hookd.client import Client
 from hookd.errors import HookdError, NoSuchJob, ShuttingDown, TooSlow
 from hookd.model import HookRun, Job, RunState
-from hookd.terminal import lost
+from hookd.system.terminal import lost
 
 RESULTS = 10  # of runs that have ended, shown
 NEAR = 0.8  # of its time limit: from here on a run's bar is red

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import click
 
-from hookd import options
+from hookd.config import options
 
 
 def past(value: str) -> int:

@@ -12,9 +12,9 @@ from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command, whole
 from hookd.cli.draw import table
 from hookd.cli.words import size, span
+from hookd.config.options import LIMITS
 from hookd.model import Phase
-from hookd.options import LIMITS
-from hookd.terminal import print_json
+from hookd.system.terminal import print_json
 
 
 class Explanation(msgspec.Struct):

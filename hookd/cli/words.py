@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from hookd.model import HookRun, Job, JobState, Result, RunState, last_attempts
-from hookd.terminal import escaped
+from hookd.system.terminal import escaped
 
 
 def cell(value: object) -> str:

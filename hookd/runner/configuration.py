@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from hookd import faults, records
 from hookd.errors import ConfigError
-from hookd.journal import Journal
 from hookd.link import Message, Reload, Reloaded, Usability
-from hookd.runner.cgroup import Groups
+from hookd.runner.launch.cgroup import Groups
 from hookd.runner.loading import Loaded, Loader
+from hookd.system import faults, records
+from hookd.system.journal import Journal
 
 
 class Configuration:

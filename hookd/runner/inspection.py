@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 
-from hookd import trust
-from hookd.confdir import Read
-from hookd.lookups import Lookups
-from hookd.runner.accounts import Book
-from hookd.runner.hookfile import Checker
+from hookd.config.files import Read
+from hookd.runner.launch.accounts import Book
 from hookd.runner.loading import Loaded, Loader
-from hookd.runner.prepare import Preparations
+from hookd.runner.run.preparation import Preparations
+from hookd.runner.run.program_check import Checker
+from hookd.system import trust
+from hookd.system.lookups import Lookups
 
 
 def inspect(read: Read, fallback: str | None) -> tuple[list[str], list[str]]:

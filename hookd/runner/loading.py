@@ -14,16 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from hookd import confdir
-from hookd.confdir import Trail
-from hookd.config import Config
+from hookd.config import files
+from hookd.config.files import Trail
+from hookd.config.parse import Config
 from hookd.errors import ConfigError
-from hookd.lookups import Unanswered
-from hookd.runner import hookfile, promises
-from hookd.runner.accounts import Account
-from hookd.runner.cgroup import Groups
-from hookd.runner.invocation import Plan
-from hookd.runner.prepare import Preparations, words
+from hookd.runner.launch.accounts import Account
+from hookd.runner.launch.cgroup import Groups
+from hookd.runner.run import capabilities, program_check
+from hookd.runner.run.invocation import PreparedHook
+from hookd.runner.run.preparation import Preparations, words
+from hookd.system.lookups import Unanswered
 
 READ_SEC = 15.0  # for all files of the configuration
 LOOK_SEC = 5.0  # for one look, at what one hook names
@@ -34,7 +34,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """A configuration that may be used here. `unusable`: hooks that cannot run now, and why."""
 
     config: Config
-    plans: dict[str, Plan]
+    plans: dict[str, PreparedHook]
     notes: list[str]
     unusable: dict[str, list[str]]
     accounts: dict[str, Account]
@@ -62,7 +62,7 @@ class Loader:
         self._fallback = fallback
         self._lookups = preparations.lookups
         self._checker = preparations.checker
-        self._book = preparations.book
+        self._book = preparations.record
 
     async def load(self, groups: Groups | None) -> Loaded:
         """Read the files and look at what the hooks need.
@@ -70,30 +70,32 @@ class Loader:
         Raises ConfigError with every mistake in the text, or where the files do not answer.
         """
         trail = Trail()
-        read = partial(confdir.load, self._path, trail)
+        read = partial(files.load, self._path, trail)
         try:
             loaded = await self._lookups.answer("configuration", read, READ_SEC, trail.words)
         except Unanswered as e:
             raise ConfigError([str(e)]) from None
         found = await self.examine(loaded.config, list(loaded.notes))
         return msgspec.structs.replace(
-            found, notes=found.notes + promises.notes(found.config, found.accounts, groups)
+            found, notes=found.notes + capabilities.notes(found.config, found.accounts, groups)
         )
 
     async def examine(self, config: Config, notes: list[str]) -> Loaded:
         """Look at what each hook needs; what is worth a note is added to those of the files."""
-        plans = {hook.name: Plan.of(hook, self._fallback) for hook in config.hooks.values()}
+        plans = {
+            hook.name: PreparedHook.of(hook, self._fallback) for hook in config.hooks.values()
+        }
         room = asyncio.Semaphore(ABREAST)
         found = await asyncio.gather(*(self._examine(plan, room) for plan in plans.values()))
         unusable = {name: why for name, (_, why) in zip(plans, found, strict=True) if why}
         accounts = {
             name: account for name, (account, _) in zip(plans, found, strict=True) if account
         }
-        signs = [line for plan in plans.values() for line in promises.shell_signs(plan.hook)]
+        signs = [line for plan in plans.values() for line in capabilities.shell_signs(plan.hook)]
         return Loaded(config, plans, notes + signs, unusable, accounts)
 
     async def _examine(
-        self, plan: Plan, room: asyncio.Semaphore
+        self, plan: PreparedHook, room: asyncio.Semaphore
     ) -> tuple[Account | None, list[str]]:
         """Return whom a hook runs as, and what speaks against running it here."""
         account, problems = None, []
@@ -108,7 +110,7 @@ class Loader:
             except (LookupError, Unanswered) as e:
                 problems.append(str(e))
             trail = Trail()
-            look = partial(hookfile.problems, self._checker, plan, account, trail)
+            look = partial(program_check.problems, self._checker, plan, account, trail)
             try:
                 problems += await self._lookups.answer(
                     ("hook", plan.hook.name, plan.hook.digest, account),

@@ -15,17 +15,19 @@ from functools import partial
 from pathlib import Path
 
 import hookd
-from hookd import confdir, faults, memory, records, terminal
-from hookd.journal import Journal
+from hookd.config import files
 from hookd.link import Reload, RunnerFaults
-from hookd.notify import Notifier
-from hookd.runner import abi, cgroup, untaken
+from hookd.runner import undelivered
+from hookd.runner.launch import abi, cgroup
+from hookd.runner.launch.zygote import ProgramError
 from hookd.runner.runner import Runner
-from hookd.runner.serverlink import ServerLink
-from hookd.runner.zygote import ProgramError
-from hookd.sockets import activated, bind
-from hookd.terminal import note, say
-from hookd.usage import Parser
+from hookd.runner.server_link import ServerLink
+from hookd.system import faults, memory, records, terminal
+from hookd.system.journal import Journal
+from hookd.system.sd_notify import Notifier
+from hookd.system.sockets import activated, bind
+from hookd.system.terminal import note, say
+from hookd.system.usage import Parser
 
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
@@ -52,7 +54,7 @@ class Service:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._untaken = untaken_file() if options.link_fd is None else None
+        self._undelivered = undelivered_file() if options.link_fd is None else None
         self._loop = asyncio.get_running_loop()
         self._notifier = Notifier(lambda: self._runner.status)
         self._stop = asyncio.Event()
@@ -122,19 +124,19 @@ class Service:
 
     def _take_over(self) -> None:
         """Have the results that the runner before could not give to a server."""
-        if self._untaken is not None:
+        if self._undelivered is not None:
             try:
-                self._runner.remember(untaken.load(self._untaken))
+                self._runner.remember(undelivered.load(self._undelivered))
             except (OSError, ValueError) as e:
-                say(f"results of before are lost: {self._untaken}: {e}", error=True)
+                say(f"results of before are lost: {self._undelivered}: {e}", error=True)
 
     def _hand_over(self) -> None:
         """Leave what no server has taken to the next runner."""
-        if self._untaken is not None:
+        if self._undelivered is not None:
             try:
-                untaken.save(self._untaken, self._runner.untaken)
+                undelivered.save(self._undelivered, self._runner.undelivered)
             except OSError as e:
-                say(f"results are lost: {self._untaken}: {e}", error=True)
+                say(f"results are lost: {self._undelivered}: {e}", error=True)
 
     def _reload(self) -> None:
         self._notifier.reloading()
@@ -150,7 +152,7 @@ class Service:
         self._journal.send(records.PEER_CLOSED, detail=what)
 
 
-def untaken_file() -> Path | None:
+def undelivered_file() -> Path | None:
     """Return where results wait for the next runner: below the unit's StateDirectory=, if any."""
     directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(directory) / "untaken" if directory else None
@@ -167,7 +169,7 @@ def check(options: argparse.Namespace) -> int:
     """Say what is wrong with the configuration; return the exit status."""
     from hookd.runner.inspection import inspect
 
-    read = confdir.read(options.config)
+    read = files.read(options.config)
     errors, notes = inspect(read, options.default_user)
     for line in notes:
         say(f"note: {line}", error=True)

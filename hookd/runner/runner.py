@@ -15,16 +15,18 @@ from pathlib import Path
 import msgspec
 
 import hookd
-from hookd import faults, link, records
-from hookd.journal import Journal
+from hookd import link
 from hookd.model import Receipt, Result
-from hookd.runner import invocation, process
-from hookd.runner.cgroup import Groups
 from hookd.runner.configuration import Configuration
+from hookd.runner.launch import process
+from hookd.runner.launch.cgroup import Groups
 from hookd.runner.loading import Loader
-from hookd.runner.supervise import Supervisor
-from hookd.runner.tools import Tools
-from hookd.runner.verdict import Cause
+from hookd.runner.run import invocation
+from hookd.runner.run.outcome import Cause
+from hookd.runner.run.supervisor import Supervisor
+from hookd.runner.run.tools import Tools
+from hookd.system import faults, records
+from hookd.system.journal import Journal
 
 LAST_WAIT_SEC = 30.0  # beyond kill_grace: for processes stuck in the kernel, a stuck journal
 PART = 1000  # runs and results of one Welcome: at most four megabytes
@@ -82,7 +84,7 @@ class Runner:
         return max((run.kill_grace for run in self._running.values()), default=0) + LAST_WAIT_SEC
 
     @property
-    def untaken(self) -> dict[int, Receipt]:
+    def undelivered(self) -> dict[int, Receipt]:
         """The results that no server has on disk, by run_id."""
         return self._ended
 

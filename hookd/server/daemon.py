@@ -17,14 +17,36 @@ from typing import Any
 
 import msgspec
 
-from hookd import __version__, faults
-from hookd.confdir import Loaded
+from hookd import __version__
+from hookd.config.files import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
-from hookd.journal import Journal
 from hookd.link import Message, Reload, Reloaded, RunnerFaults, Usability, Welcome
-from hookd.model import Event, HookRun
-from hookd.notify import Notifier
-from hookd.records import (
+from hookd.model import Event, HookRun, Phase
+from hookd.server.api import introspection
+from hookd.server.api.change_feed import ChangeFeed
+from hookd.server.api.jobs import Jobs
+from hookd.server.api.manager import Health, Manager
+from hookd.server.api.metrics import Metrics
+from hookd.server.api.peer_log import PeerLog
+from hookd.server.api.principals import admitted
+from hookd.server.config_sync import Agreed, ConfigSync
+from hookd.server.dispatch.dispatcher import Dispatcher
+from hookd.server.dispatch.intake import Intake
+from hookd.server.dispatch.matching import overlap_key_by_name
+from hookd.server.dispatch.services import Services, clocks
+from hookd.server.maintenance import Maintenance
+from hookd.server.runs.reconcile import Gathering
+from hookd.server.storage.database import Database
+from hookd.server.storage.store import Store
+from hookd.server.storage.values import HookState, OpenRun
+from hookd.server.transport import varlink
+from hookd.server.transport.connection import Connection
+from hookd.server.transport.listener import Listener
+from hookd.server.transport.runner_link import RunnerLink
+from hookd.server.transport.varlink import Call, decode_parameters
+from hookd.system import faults
+from hookd.system.journal import Journal
+from hookd.system.records import (
     CONFIG_LOADED,
     CONFIG_NOTE,
     CONFIG_REFUSED,
@@ -37,27 +59,7 @@ from hookd.records import (
     STORAGE_FAILED,
     STORAGE_RECOVERED,
 )
-from hookd.server import introspection, protocol
-from hookd.server.access import admitted
-from hookd.server.agreement import Agreed, Agreement
-from hookd.server.books import Books
-from hookd.server.dispatcher import Dispatcher
-from hookd.server.entries import HookState, OpenRun
-from hookd.server.facilities import Facilities, clocks
-from hookd.server.feed import Feed
-from hookd.server.intake import Intake
-from hookd.server.jobs import Jobs
-from hookd.server.listener import Listener
-from hookd.server.manager import Health, Manager
-from hookd.server.matching import overlap_key_by_name
-from hookd.server.meeting import Gathering
-from hookd.server.metrics import Metrics
-from hookd.server.protocol import Call, decode_parameters
-from hookd.server.reports import Reports
-from hookd.server.runnerlink import RunnerLink
-from hookd.server.session import Session
-from hookd.server.store import Store
-from hookd.server.upkeep import Upkeep
+from hookd.system.sd_notify import Notifier
 
 RUNNER_SEC = 10.0  # for the runner to say who it is, before that is a problem
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
@@ -87,69 +89,73 @@ class Daemon:
         self._journal = Journal()
         self._faults = faults.Faults(partial(self._journal.send, FAULT), self._notifier.changed)
         now = partial(clocks, setup.boot_id)
+        self._read_again = faults.Timer(self._reread)
         self._store = Store(
             setup.state_directory,
             setup.boot_id,
             loaded.config.daemon.job_ids == "per-boot",
             self._on_storage,
+            self._read_database,
+            partial(self._read_again.within, READ_AGAIN_SEC),
         )
         self._link = RunnerLink(self._on_messages, self._on_runner_lost)
         config, store, journal = loaded.config, self._store, self._journal
-        self._dispatcher = Dispatcher(config, store, self._link, journal, now)
-        self._facilities = Facilities(config, store, self._dispatcher, journal, now)
-        self._intake = Intake(self._facilities)
-        self._upkeep = Upkeep(self._facilities, self._intake, self._problems)
-        self._intake.job_started = self._upkeep.job_started
-        self._store.opened = self._read_books
-        self._read_again = faults.Timer(self._reread)
-        self._store.missed = partial(self._read_again.within, READ_AGAIN_SEC)
+        self._dispatcher = Dispatcher(config, store, self._link, journal, now, self._observe_run)
+        self._services = Services(config, store, self._dispatcher, journal, now)
+        self._intake = Intake(self._services, self._observe_job)
+        self._maintenance = Maintenance(self._services, self._intake, self._problems)
         self._ask_again = faults.Timer(self._dispatcher.ask_again)
-        self._feed = Feed(self._started_usec)
+        self._change_feed = ChangeFeed(self._started_usec)
         self._metrics = Metrics()
-        self._intake.observe = self._observe_job
-        self._dispatcher.roster.observe = self._observe_run
-        self._reports = Reports(journal)
+        self._peer_log = PeerLog(journal)
         self._listener = Listener(
             self._handle,
-            lambda peer: self._reports.known(peer, self._gatekeeper),
-            self._reports.closed,
-            self._on_session_lost,
+            lambda peer: self._peer_log.known(peer, self._access_policy),
+            self._peer_log.closed,
+            self._on_connection_lost,
         )
-        self._gatekeeper = access.gatekeeper
+        self._access_policy = access.access_policy
         self._handlers = self._methods()
-        self._agreement = Agreement(setup.config, self._link, self._dispatcher.starts)
+        self._config_sync = ConfigSync(setup.config, self._link, self._dispatcher.handover)
         self._reloading = asyncio.Lock()
         self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self._restored = False
         self._gathering = Gathering()
         self._runner_faults = 0
         self._runner_version: str | None = None
-        self._late = faults.Timer(partial(self._on_runner_lost, "it has not said who it is"))
+        self._runner_timer = faults.Timer(
+            partial(self._on_runner_lost, "it has not said who it is")
+        )
         self._probe: asyncio.Task[None] | None = None
 
-    def _methods(self) -> dict[type[protocol.Parameters], Callable[..., Awaitable[Any]]]:
-        jobs = Jobs(self._facilities, self._intake, self._upkeep.tie_broken)
+    def _methods(self) -> dict[type[varlink.Parameters], Callable[..., Awaitable[Any]]]:
+        jobs = Jobs(self._services, self._intake, self._maintenance.tie_broken)
         manager = Manager(
-            self._facilities, self._intake, self._health, self.reload, self._feed, self._metrics
+            self._services,
+            self._intake,
+            self._health,
+            self.reload,
+            self._change_feed,
+            self._metrics,
         )
         return {
-            protocol.StartJob: jobs.start_job,
-            protocol.EndJob: jobs.end_job,
-            protocol.GetJob: jobs.get_job,
-            protocol.ServerStarted: jobs.server_started,
-            protocol.GetStatus: manager.get_status,
-            protocol.ListJobs: manager.list_jobs,
-            protocol.ListHooks: manager.list_hooks,
-            protocol.Explain: manager.explain,
-            protocol.Reload: manager.reload,
-            protocol.Cancel: manager.cancel,
-            protocol.Resume: manager.resume,
-            protocol.Subscribe: manager.subscribe,
-            protocol.TestHook: manager.test_hook,
-            protocol.Replay: manager.replay,
-            protocol.GetMetrics: manager.get_metrics,
-            protocol.GetInfo: introspection.get_info,
-            protocol.GetInterfaceDescription: introspection.get_description,
+            varlink.StartJob: jobs.start_job,
+            varlink.EndJob: jobs.end_job,
+            varlink.GetJob: jobs.get_job,
+            varlink.ServerStarted: jobs.server_started,
+            varlink.GetStatus: manager.get_status,
+            varlink.ListJobs: manager.list_jobs,
+            varlink.ListHooks: manager.list_hooks,
+            varlink.Explain: manager.explain,
+            varlink.Reload: manager.reload,
+            varlink.Cancel: manager.cancel,
+            varlink.Resume: manager.resume,
+            varlink.Subscribe: manager.subscribe,
+            varlink.TestHook: manager.test_hook,
+            varlink.Replay: manager.replay,
+            varlink.GetMetrics: manager.get_metrics,
+            varlink.GetInfo: introspection.get_info,
+            varlink.GetInterfaceDescription: introspection.get_description,
         }
 
     # From start to stop.
@@ -164,11 +170,11 @@ class Daemon:
             welcome = await self._runner_seen
             if welcome.errors:
                 raise ConfigError(welcome.errors)
-        self._upkeep.start()
+        self._maintenance.start()
         self._listener.start(sock)
         for note in self._notes:
             self._journal.send(CONFIG_NOTE, detail=note)
-        detail = f"hookd {__version__} is ready: {len(self._facilities.config.hooks)} hooks"
+        detail = f"hookd {__version__} is ready: {len(self._services.config.hooks)} hooks"
         self._journal.send(SERVER_STARTED, detail=detail)
         self._notifier.ready()
 
@@ -177,22 +183,22 @@ class Daemon:
         self._listener.stop_accepting()
         self._dispatcher.abandon()
         self._notifier.stopping()
-        self._feed.close()
-        await self._upkeep.close()
+        self._change_feed.close()
+        await self._maintenance.close()
         await self._listener.close(ANSWERS_SEC)
         with contextlib.suppress(StorageFailure):  # what was on its way has been handed over then
-            await self._store.write(lambda books: books.runs.queued)
-        await self._link.close(self._facilities.config.daemon.drain)
+            await self._store.write(lambda db: db.runs.queued)
+        await self._link.close(self._services.config.daemon.drain)
         await self._store.close()
         self._notifier.close()
-        self._agreement.close()
+        self._config_sync.close()
         self._journal.send(SERVER_STOPPED, detail="hookd has stopped")
         self._journal.close()
 
-    def _read_books(self, books: Books) -> Callable[[], None]:
+    def _read_database(self, db: Database) -> Callable[[], None]:
         """Read, in the writer's thread, what there is to take over; return how."""
-        runs = books.runs.open_runs(partial(overlap_key_by_name, self._facilities.config))
-        return partial(self._restore, runs, books.runs.hook_states(), books.open_jobs())
+        runs = db.runs.open_runs(partial(overlap_key_by_name, self._services.config))
+        return partial(self._restore, runs, db.runs.hook_states(), db.open_jobs())
 
     def _restore(self, runs: list[OpenRun], hooks: list[HookState], jobs: dict[int, bool]) -> None:
         """Take over what the books have; meet the runner only then, to settle them with it."""
@@ -202,8 +208,8 @@ class Daemon:
         self._restored = True
         if self._store.created:
             self._journal.send(STORAGE_CREATED, detail=str(self._store.path))
-        self._upkeep.tie_broken({job for job, tie in jobs.items() if tie})  # of before
-        self._late.within(RUNNER_SEC)
+        self._maintenance.tie_broken({job for job, tie in jobs.items() if tie})  # of before
+        self._runner_timer.within(RUNNER_SEC)
         if isinstance(self._setup.runner, Path):
             self._link.connect(self._setup.runner)
         else:
@@ -218,13 +224,13 @@ class Daemon:
             else:
                 outcome()
 
-        self._store.submit(self._read_books, done, lambda _: self._read_again.within(AGAIN_SEC))
+        self._store.submit(self._read_database, done, lambda _: self._read_again.within(AGAIN_SEC))
 
     def _on_storage(self, fault: str | None) -> None:
         if fault is None:
             if self._problems.pop("storage", None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
-                self._dispatcher.starts.kick()
+                self._dispatcher.handover.kick()
         else:
             if "storage" not in self._problems:
                 self._journal.send(STORAGE_FAILED, detail=fault)
@@ -241,18 +247,18 @@ class Daemon:
 
     # Calls.
 
-    async def _handle(self, session: Session, call: Call) -> Any:
+    async def _handle(self, connection: Connection, call: Call) -> Any:
         try:
-            self._gatekeeper.admit(session.peer, call.method)
+            self._access_policy.admit(connection.peer, call.method)
         except PermissionDenied:
-            self._reports.denied(session.peer, call.method)
+            self._peer_log.denied(connection.peer, call.method)
             raise
         asked = decode_parameters(call)
-        return await self._handlers[type(asked)](session, call, asked)
+        return await self._handlers[type(asked)](connection, call, asked)
 
-    def _on_session_lost(self, session: Session) -> None:
-        if session.ties and not self._dispatcher.starts.stopping:
-            self._upkeep.tie_broken(session.ties)
+    def _on_connection_lost(self, connection: Connection) -> None:
+        if connection.ties and not self._dispatcher.handover.stopping:
+            self._maintenance.tie_broken(connection.ties)
 
     # The runner.
 
@@ -266,12 +272,12 @@ class Daemon:
             elif isinstance(message, RunnerFaults):
                 self._runner_faults = message.count
             elif isinstance(message, Usability):
-                self._agreement.usability(message)
+                self._config_sync.usability(message)
         self._dispatcher.messages(messages)
         self._notifier.changed()
 
     def _on_reloaded(self, message: Reloaded) -> None:
-        self._agreement.told(message)
+        self._config_sync.told(message)
         if not self._reloading.locked():  # that one looks for itself, at its end
             self._check_runner()
 
@@ -285,24 +291,24 @@ class Daemon:
         welcome = self._gathering.add(part)
         if welcome is None:
             return
-        self._late.cancel()
+        self._runner_timer.cancel()
         if not self._runner_seen.done():
             self._runner_seen.set_result(welcome)
-        self._agreement.told(welcome)
+        self._config_sync.told(welcome)
         self._runner_version, self._runner_faults = welcome.version, welcome.faults
         self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
         self._problems.pop("runner", None)
         self._dispatcher.welcome(welcome)
         self._check_runner()
-        if welcome.digest != self._facilities.config.digest:
+        if welcome.digest != self._services.config.digest:
             self._link.send(Reload(strict=False))  # as at a start, which this is of one of us
 
     def _check_runner(self) -> None:
         """Start hooks only while both processes have read the same configuration."""
-        starts = self._dispatcher.starts
+        starts = self._dispatcher.handover
         if starts.instance is None:
             return
-        objection = self._agreement.objection(self._facilities.config.digest)
+        objection = self._config_sync.objection(self._services.config.digest)
         starts.ready = objection is None
         if objection is None:
             self._problems.pop("config", None)
@@ -312,12 +318,15 @@ class Daemon:
         self._notifier.changed()
 
     def _on_runner_lost(self, reason: str) -> None:
-        if self._dispatcher.starts.instance is not None and not self._dispatcher.starts.stopping:
+        if (
+            self._dispatcher.handover.instance is not None
+            and not self._dispatcher.handover.stopping
+        ):
             self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
         self._dispatcher.disconnected()
         self._gathering.clear()
         self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
-        self._agreement.lost()
+        self._config_sync.lost()
         self._notifier.changed()
 
     # The configuration.
@@ -327,26 +336,26 @@ class Daemon:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                agreed = await self._agreement.read()
+                agreed = await self._config_sync.read()
             except ConfigError as e:
                 self._journal.send(CONFIG_REFUSED, detail="; ".join(e.errors))
                 raise
             else:
-                self._agreement.adopt()
+                self._config_sync.adopt()
                 self._adopt(agreed)
             finally:
                 self._check_runner()
                 self._notifier.ready()
-            return [*self._notes, *self._agreement.notes]
+            return [*self._notes, *self._config_sync.notes]
 
     def _adopt(self, agreed: Agreed) -> None:
         config = agreed.loaded.config
         self._notes = list(agreed.loaded.notes)
-        self._gatekeeper = agreed.admitted.gatekeeper
+        self._access_policy = agreed.admitted.access_policy
         self._store.per_boot_ids = config.daemon.job_ids == "per-boot"
-        self._facilities.config = config
+        self._services.config = config
         self._dispatcher.configure(config)
-        self._upkeep.configure()
+        self._maintenance.configure()
         self._journal.send(
             CONFIG_LOADED, detail=f"configuration loaded: {len(config.hooks)} hooks"
         )
@@ -364,18 +373,18 @@ class Daemon:
         return Health(
             started_usec=self._started_usec,
             problems=self._problems,
-            notes=[*self._own_notes(), *self._notes, *self._agreement.notes],
+            notes=[*self._own_notes(), *self._notes, *self._config_sync.notes],
             connections=len(self._listener),
             faults=self._faults.count,
             runner_faults=self._runner_faults,
             runner_version=self._runner_version,
-            unusable=self._agreement.unusable,
+            unusable=self._config_sync.unusable,
         )
 
     def _own_notes(self) -> list[str]:
         """Say what the database has lost, and that the runner has another version's code."""
         lost, runner = self._store.marks.losses, self._runner_version
-        if self._dispatcher.starts.instance is None or runner == __version__:
+        if self._dispatcher.handover.instance is None or runner == __version__:
             return lost
         return [
             *lost,
@@ -384,24 +393,26 @@ class Daemon:
         ]
 
     def _status(self) -> str:
-        if self._dispatcher.starts.stopping:
+        if self._dispatcher.handover.stopping:
             return "finishing: what was accepted is safe"
         if self._problems:
             return "; ".join(self._problems.values())
-        if self._dispatcher.starts.instance is None:
+        if self._dispatcher.handover.instance is None:
             return "waiting for the runner"
-        schedule = self._dispatcher.schedule
+        schedule = self._dispatcher.scheduler
         return (
-            f"{len(self._facilities.config.hooks)} hooks; {schedule.running} running, "
+            f"{len(self._services.config.hooks)} hooks; {schedule.running} running, "
             f"{schedule.waiting} waiting"
         )
 
     def _observe_job(self, event: Event) -> None:
+        if event.phase is Phase.START:
+            self._maintenance.job_started()
         self._notifier.changed()
         self._metrics.job(event)
-        self._feed.job(event, time.time_ns() // 1000)
+        self._change_feed.job(event, time.time_ns() // 1000)
 
     def _observe_run(self, job_id: int, run: HookRun) -> None:
         self._notifier.changed()
         self._metrics.run(run)
-        self._feed.run(job_id, run, time.time_ns() // 1000)
+        self._change_feed.run(job_id, run, time.time_ns() // 1000)

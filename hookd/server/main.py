@@ -17,15 +17,17 @@ import socket
 import sys
 from pathlib import Path
 
-from hookd import __version__, confdir, faults, memory, terminal, trust
-from hookd.confdir import Loaded, Read
+from hookd import __version__
+from hookd.config import files
+from hookd.config.files import Loaded, Read
 from hookd.errors import ConfigError, HookdError
 from hookd.server.daemon import Daemon, Setup
-from hookd.server.room import MAX_CONNECTIONS, SPARE_DESCRIPTORS
-from hookd.server.runnerlink import runner_command
-from hookd.sockets import activated, bind
-from hookd.terminal import note, say
-from hookd.usage import Parser
+from hookd.server.transport.eviction import MAX_CONNECTIONS, SPARE_DESCRIPTORS
+from hookd.server.transport.runner_link import runner_command
+from hookd.system import faults, memory, terminal, trust
+from hookd.system.sockets import activated, bind
+from hookd.system.terminal import note, say
+from hookd.system.usage import Parser
 
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
 DESCRIPTORS = MAX_CONNECTIONS + SPARE_DESCRIPTORS
@@ -47,7 +49,7 @@ def main() -> None:
 def _main() -> int:
     asked = _arguments().parse_args()
     try:
-        read = confdir.read(asked.config)
+        read = files.read(asked.config)
         if asked.check:
             return _check(read)
         asyncio.run(_serve(asked, read.loaded))
@@ -80,7 +82,7 @@ def _arguments() -> Parser:
 
 
 def _check(read: Read) -> int:
-    from hookd.audit import audit
+    from hookd.check.audit import audit
 
     errors, notes = audit(read)
     for line in notes:

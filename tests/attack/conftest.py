@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.server import schema
+from hookd.server.storage import schema
 from tests.attack.scene import MOST_GROWTH, Outcome, Scene
 from tests.support.daemon import Daemon
 from tests.support.reachable import programs

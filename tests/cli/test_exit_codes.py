@@ -145,5 +145,5 @@ def test_a_plain_start_imports_nothing_that_it_does_not_need(tmp_path: Path) -> 
     loaded = set(done.stdout.split())
     assert "hookd.client" in loaded
     heavy = {"click", "rich", "psutil", "systemd", "asyncio", "tomllib", "sqlite3"}
-    heavy |= {"hookd.config", "hookd.options", "hookd.template"}
+    heavy |= {"hookd.config.parse", "hookd.config.options", "hookd.config.template"}
     assert loaded & heavy == set()

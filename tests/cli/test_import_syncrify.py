@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.confdir import read_files
+from hookd.config.files import read_files
 from tests.cli.hookctl import called, hookctl
 
 LINUX = """\

@@ -15,7 +15,7 @@ import pytest
 
 from hookd import __version__
 from hookd.model import Event, HookRun, Outcome, Phase, Result, RunState
-from hookd.server.metrics import Gauges, Metrics
+from hookd.server.api.metrics import Gauges, Metrics
 from tests.cli.hookctl import hookctl
 from tests.client.peer import Peer
 

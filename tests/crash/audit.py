@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hookd.records import JOB_ENDED, JOB_STARTED, RUN_ENDED, RUN_INTERRUPTED, RUN_NOT_STARTED
+from hookd.system.records import (
+    JOB_ENDED,
+    JOB_STARTED,
+    RUN_ENDED,
+    RUN_INTERRUPTED,
+    RUN_NOT_STARTED,
+)
 from tests.crash.traffic import Answer
 from tests.support.records import Records
 

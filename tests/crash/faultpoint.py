@@ -26,17 +26,17 @@ SLOW_DISK_SEC = 0.02  # before a commit: what is answered too early gets the tim
 
 # step: (where, whether before or after it)
 SERVER_STEPS = {
-    "accepted": ("hookd.server.listener:Listener._admit", "after"),
+    "accepted": ("hookd.server.transport.listener:Listener._admit", "after"),
     "decoded": ("hookd.server.daemon:Daemon._handle", "before"),
-    "written": ("hookd.server.books:Books._event", "after"),
-    "announced": ("hookd.server.intake:Intake._say", "after"),
-    "answered": ("hookd.server.session:Session._send", "after"),
-    "handed-at-once": ("hookd.server.starts:Starts.handed", "before"),
-    "handed-over": ("hookd.server.starts:Starts._handed_over", "before"),
-    "sent": ("hookd.server.runnerlink:RunnerLink._flush", "after"),
-    "result-heard": ("hookd.server.results:Results.take", "before"),
-    "result-on-disk": ("hookd.server.dispatcher:Dispatcher._on_disk", "before"),
-    "settled": ("hookd.server.dispatcher:Dispatcher._on_disk", "after"),
+    "written": ("hookd.server.storage.database:Database._event", "after"),
+    "announced": ("hookd.server.dispatch.intake:Intake._say", "after"),
+    "answered": ("hookd.server.transport.connection:Connection._send", "after"),
+    "handed-at-once": ("hookd.server.dispatch.handover:Handover.send", "before"),
+    "handed-over": ("hookd.server.dispatch.handover:Handover._written", "before"),
+    "sent": ("hookd.server.transport.runner_link:RunnerLink._flush", "after"),
+    "result-heard": ("hookd.server.dispatch.reports:RunReports.take", "before"),
+    "result-on-disk": ("hookd.server.dispatch.dispatcher:Dispatcher._on_disk", "before"),
+    "settled": ("hookd.server.dispatch.dispatcher:Dispatcher._on_disk", "after"),
 }
 COMMIT_STEPS = ("committing", "committed")
 RUNNER_STEPS = {

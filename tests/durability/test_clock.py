@@ -81,8 +81,8 @@ def test_a_clock_that_jumps(daemon: Daemon, jump: Jump, seconds: int) -> None:
         assert job["hooks"][-1]["result"] == "success"
         assert abs(job["ended_usec"] - job["started_usec"] - seconds * 1_000_000) < MOST
     database = daemon.directory / "state" / "hookd.db"
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as books:
-        ((duration,),) = books.execute("SELECT duration_usec FROM jobs WHERE job_id = 1")
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as db:
+        ((duration,),) = db.execute("SELECT duration_usec FROM jobs WHERE job_id = 1")
     assert 0 <= duration < MOST
 
 
@@ -92,14 +92,14 @@ def test_a_clock_that_jumps_while_an_end_is_written(daemon: Daemon, jump: Jump) 
     waiting(daemon, "slow", f'phases = ["start"]\n{retry}', "exit 1")
     daemon.start()
     database = daemon.directory / "state" / "hookd.db"
-    with Wire(daemon.socket) as wire, closing(sqlite3.connect(database)) as books:
+    with Wire(daemon.socket) as wire, closing(sqlite3.connect(database)) as db:
         wire.start()
         running(daemon)
-        books.execute("BEGIN IMMEDIATE")  # nothing is written from now on
+        db.execute("BEGIN IMMEDIATE")  # nothing is written from now on
         let_go(daemon, "slow")
         eventually(lambda: wire.call("io.hookd.Manager.ListHooks")["hooks"][0]["failures"] == 1)
         jump(HOUR)
-        books.rollback()
+        db.rollback()
         first, second = ended(wire, 1, 2)
     waited = second["started_usec"] - first["started_usec"] - first["duration_usec"]
     assert 1_000_000 <= waited < MOST
@@ -112,9 +112,9 @@ def test_history_does_not_go_by_a_clock_that_jumps(daemon: Daemon, jump: Jump) -
         for _ in range(3):
             wire.end(job_id=wire.start()["job_id"])
     assert daemon.stop() == 0
-    with sqlite3.connect(database) as books:
-        books.execute("UPDATE jobs SET boot_id = 'before' WHERE job_id < 3")
-        books.execute("UPDATE jobs SET ended_usec = 0 WHERE job_id = 1")
+    with sqlite3.connect(database) as db:
+        db.execute("UPDATE jobs SET boot_id = 'before' WHERE job_id < 3")
+        db.execute("UPDATE jobs SET ended_usec = 0 WHERE job_id = 1")
     daemon.start()
     with Wire(daemon.socket) as wire:
         eventually(lambda: count(database, "jobs") == 2)

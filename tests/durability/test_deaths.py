@@ -6,7 +6,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from hookd.records import BOOKS_RESTORED, RUN_INTERRUPTED
+from hookd.system.records import RUN_INTERRUPTED, WORK_RESTORED
 from tests.durability.hooks import ended, let_go, noted, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -105,7 +105,7 @@ def test_a_server_that_dies_again_and_again_disturbs_no_hook(
         runs = [ended(wire, job, runs=1)[0] for job in range(1, 7)]
     assert {(r["result"], r["exit_status"], r["attempt"]) for r in runs} == {("failed", 3, 1)}
     assert len(noted(daemon)) == 6
-    assert len(records.find(MESSAGE_ID=BOOKS_RESTORED.message_id)) == 4
+    assert len(records.find(MESSAGE_ID=WORK_RESTORED.message_id)) == 4
 
 
 def test_a_cancel_reaches_a_run_on_its_way_to_the_runner(

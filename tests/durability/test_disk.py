@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hookd.records import RUN_ENDED, STORAGE_CREATED, STORAGE_FAILED, STORAGE_RECOVERED
+from hookd.system.records import RUN_ENDED, STORAGE_CREATED, STORAGE_FAILED, STORAGE_RECOVERED
 from tests.cli.hookctl import called
 from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hookd.records import GATE_OVERDUE
+from hookd.system.records import GATE_OVERDUE
 from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually

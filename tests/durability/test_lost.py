@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hookd.records import JOB_LOST
+from hookd.system.records import JOB_LOST
 from tests.durability.hooks import ended, noted, noting, reload
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from hookd.records import BOOKS_RESTORED, RUN_INTERRUPTED, STORAGE_DAMAGED, STORAGE_LOST
+from hookd.system.records import RUN_INTERRUPTED, STORAGE_DAMAGED, STORAGE_LOST, WORK_RESTORED
 from tests.durability.hooks import ended, noted, running
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -109,7 +109,7 @@ def test_books_that_are_older_than_what_the_runner_does(
         assert wire.status()["healthy"]
     assert noted(daemon).count("2") == noted(daemon).count("3") == 1
     assert len(records.find(MESSAGE_ID=RUN_INTERRUPTED.message_id)) == 1
-    told = [r["MESSAGE"] for r in records.find(MESSAGE_ID=BOOKS_RESTORED.message_id)]
-    strange = "the runner has runs that are in no book, and go on: [3]"
+    told = [r["MESSAGE"] for r in records.find(MESSAGE_ID=WORK_RESTORED.message_id)]
+    strange = "the runner has runs that the database does not have: [3]"
     assert told.count(strange) == (0 if finished else 1)
     (daemon.directory / "go-2").touch()

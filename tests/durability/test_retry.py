@@ -7,7 +7,7 @@ import sqlite3
 from itertools import pairwise
 from typing import Any
 
-from hookd.records import HOOK_PARKED, HOOK_RESUMED
+from hookd.system.records import HOOK_PARKED, HOOK_RESUMED
 from tests.durability.hooks import (
     ended,
     let_go,

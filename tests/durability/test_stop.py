@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-from hookd.records import SERVER_STOPPED
+from hookd.system.records import SERVER_STOPPED
 from tests.durability.hooks import ended, let_go, noted, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually

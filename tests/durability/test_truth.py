@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hookd.records import KINDS
+from hookd.system.records import KINDS
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Record, Records

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 
 from hookd.cli.appconfig import AppConfigError, hook_file, hook_script
-from hookd.config import Source, parse
+from hookd.config.parse import Source, parse
 
 PATH = "/e/syncrify.toml"
 WRAPPED = b'<c><parameter name="jobHookScript" value="%s"/></c>'

@@ -11,8 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from hookd import confdir
-from hookd.config import Config, Source, digest, parse
+from hookd.config import files
+from hookd.config.parse import Config, Source, digest, parse
 from hookd.errors import ConfigError
 
 NAME_MAX = 255  # bytes of a file's name, see pathname limits in limits.h(0P)
@@ -58,7 +58,7 @@ def _check_name(name: bytes) -> None:
         hooks.mkdir()
         (hooks / os.fsdecode(name)).write_bytes(b"")
         try:
-            loaded = confdir.load(Path(directory, "hookd.toml"))
+            loaded = files.load(Path(directory, "hookd.toml"))
         except ConfigError as e:
             said: tuple[str, ...] = tuple(e.errors)
             assert said

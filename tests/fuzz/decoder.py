@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
+from hookd.config.template import MAX_WORD, Template, environment
 from hookd.errors import HookdError, ProtocolError
 from hookd.model import Event, Outcome
-from hookd.server import admission, protocol
-from hookd.server.protocol import CallReader, decode_call, decode_parameters, encode_error
-from hookd.template import MAX_WORD, Template, environment
+from hookd.server.api import admission
+from hookd.server.transport import varlink
+from hookd.server.transport.varlink import CallReader, decode_call, decode_parameters, encode_error
 
 COMMAND = Template("/x $EVENT $CLIENT_IP $CLIENT_BUILD_NO $PROFILE $USER a$PROFILE_NAME $JOB_ID")
 WORDS = 8
@@ -49,7 +50,7 @@ def _check_message(message: bytes) -> None:
     assert json.loads(message.decode(), parse_int=str)["method"] == call.method
     try:
         asked = decode_parameters(call)
-        assert type(asked) is protocol.METHODS[call.method]
+        assert type(asked) is varlink.METHODS[call.method]
         assert msgspec.json.decode(msgspec.json.encode(asked), type=type(asked)) == asked
         _check_values(asked)
     except HookdError as e:
@@ -58,16 +59,16 @@ def _check_message(message: bytes) -> None:
 
 
 def _check_values(asked: Any) -> None:
-    if isinstance(asked, protocol.StartJob):
+    if isinstance(asked, varlink.StartJob):
         _check_event(admission.start_event(asked))
-    elif isinstance(asked, protocol.EndJob):
+    elif isinstance(asked, varlink.EndJob):
         assert isinstance(admission.check_end(asked), Outcome)
-    elif isinstance(asked, protocol.ListJobs):
+    elif isinstance(asked, varlink.ListJobs):
         before, limit = admission.check_page(asked)
         assert limit >= 1 and (before is None or before >= 0)
-    elif isinstance(asked, protocol.Cancel):
+    elif isinstance(asked, varlink.Cancel):
         admission.check_cancel(asked)
-    elif isinstance(asked, protocol.ServerStarted):
+    elif isinstance(asked, varlink.ServerStarted):
         admission.check_instance(asked.instance)
 
 

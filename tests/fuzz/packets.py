@@ -7,7 +7,7 @@ nothing is ever started: what orders say about their own length is what is tried
 
 from __future__ import annotations
 
-from hookd.runner import abi
+from hookd.runner.launch import abi
 from tests.support.launcher import Launcher, Zygote, found, order, sanitized, zygote
 
 BETWEEN = b"\xff\x00\xff"

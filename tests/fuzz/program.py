@@ -9,8 +9,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hookd.runner import hookfile
-from hookd.trust import PathError
+from hookd.runner.run import program_check
+from hookd.system.trust import PathError
 
 
 def check(data: bytes) -> None:
@@ -18,18 +18,18 @@ def check(data: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="hookd-fuzz-") as directory:
         program = Path(directory).resolve() / "program"
         program.touch(0o755)
-        program.write_bytes(data[: 2 * hookfile.HEAD])
+        program.write_bytes(data[: 2 * program_check.HEAD])
         _look_at(str(program), data)
 
 
 def _look_at(program: str, data: bytes) -> None:
     try:
-        assert hookfile.check(program) == program
+        assert program_check.check(program) == program
     except PathError as e:
         assert str(e).encode()
         return
-    line = hookfile.interpreter_of(program)
+    line = program_check.interpreter_of(program)
     if line is None:
         assert data.startswith(b"\x7fELF")
     else:
-        assert data.startswith(b"#!") and hookfile.check(line[0])
+        assert data.startswith(b"#!") and program_check.check(line[0])

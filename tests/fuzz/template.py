@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 
+from hookd.config.template import Template
 from hookd.model import Event, Phase
-from hookd.template import Template
 
 DIFFERENT = ("$", "`", "\r", "\\\n")
 """What shlex leaves in double quotes, takes for a blank, or keeps, and POSIX does not."""

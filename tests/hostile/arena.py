@@ -17,7 +17,7 @@ import msgspec
 import psutil
 
 from hookd.model import Receipt
-from hookd.runner import cgroup
+from hookd.runner.launch import cgroup
 from tests.support.eventually import eventually
 from tests.support.runner import PYTHON, Runner
 

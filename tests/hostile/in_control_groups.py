@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hookd.model import Result
-from hookd.runner import cgroup
+from hookd.runner.launch import cgroup
 from tests.support.eventually import eventually
 from tests.support.runner import PYTHON, Runner
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hookd.model import Result
-from hookd.runner import cgroup
+from hookd.runner.launch import cgroup
 from tests.hostile.arena import SLOWNESS, Arena, Fight
 
 pytestmark = pytest.mark.hostile

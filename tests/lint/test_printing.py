@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is printed goes through hookd/terminal.py, which escapes it and never fails."""
+"""What is printed goes through hookd/system/terminal.py, which escapes it and never fails."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.records import RUN_ENDED, RUN_STARTED
+from hookd.system.records import RUN_ENDED, RUN_STARTED
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import hookd
-from hookd import options, records
 from hookd.cli.commands import hookctl
+from hookd.config import options
+from hookd.system import records
 
 TREE = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.runner import abi
+from hookd.runner.launch import abi
 from tests.support.launcher import Launcher, Zygote, order, zygote
 
 SOURCE = Path(__file__).parents[2] / "hookd/runner/launch/launcher.h"

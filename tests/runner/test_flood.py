@@ -26,9 +26,9 @@ from hookd.link import (
     encode_all,
 )
 from hookd.model import Receipt, Result
-from hookd.records import PEER_CLOSED
-from hookd.runner import untaken
+from hookd.runner import undelivered
 from hookd.runner.runner import MOST_KEPT, PART
+from hookd.system.records import PEER_CLOSED
 from tests.support.eventually import eventually
 from tests.support.records import Records
 from tests.support.runner import ANSWER_WITHIN, Runner, event
@@ -133,8 +133,10 @@ def test_a_message_that_cannot_be_written_down_takes_no_other_with_it() -> None:
 
 def test_a_file_of_results_that_is_too_large_is_refused_by_its_size(tmp_path: Path) -> None:
     file = tmp_path / "untaken"
-    untaken.save(file, {3: RECEIPT})
-    os.truncate(file, untaken.MAX_FILE + 1)
-    with pytest.raises(ValueError, match=f"found {untaken.MAX_FILE + 1} bytes; allowed: at most"):
-        untaken.load(file)
+    undelivered.save(file, {3: RECEIPT})
+    os.truncate(file, undelivered.MAX_FILE + 1)
+    with pytest.raises(
+        ValueError, match=f"found {undelivered.MAX_FILE + 1} bytes; allowed: at most"
+    ):
+        undelivered.load(file)
     file.unlink()

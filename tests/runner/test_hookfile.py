@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hookd.runner.hookfile import Checker, check
-from hookd.trust import PathError, group_name, trusted_uids
+from hookd.runner.run.program_check import Checker, check
+from hookd.system.trust import PathError, group_name, trusted_uids
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root gives files away and mounts")

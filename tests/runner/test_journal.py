@@ -22,8 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookd import journal, records
-from hookd.journal import Context, Journal
+from hookd.system import journal, records
+from hookd.system.journal import Context, Journal
 from tests.support.eventually import eventually
 from tests.support.records import Records
 

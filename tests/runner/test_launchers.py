@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from hookd.model import Result
-from hookd.runner import abi
+from hookd.runner.launch import abi
 from tests.support.eventually import eventually
 from tests.support.runner import PYTHON, Runner
 

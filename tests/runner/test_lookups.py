@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hookd.lookups import IDLE, Lookups, Unanswered
+from hookd.system.lookups import IDLE, Lookups, Unanswered
 
 
 def with_lookups(test: Callable[[Lookups], Awaitable[None]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hookd.runner.output import MAX_LINE, Output
+from hookd.runner.run.output import MAX_LINE, Output
 
 Line = tuple[str, bytes]
 
@@ -168,7 +168,7 @@ def test_a_pipe_that_somebody_else_fills_does_not_hold_up_the_end() -> None:
 
 def test_what_is_not_read_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     much = 1 << 20  # bytes; a pipe of root's may hold more than is read at the end
-    monkeypatch.setattr("hookd.runner.output.LAST_READ", much // 4)
+    monkeypatch.setattr("hookd.runner.run.output.LAST_READ", much // 4)
 
     async def run() -> Output:
         output = Output(2 * much, lambda stream, data: None, Sink(), failed)

@@ -12,16 +12,16 @@ from typing import NoReturn
 
 import pytest
 
-from hookd import faults
-from hookd.journal import Journal
 from hookd.link import Ended, Message, Start, Started
 from hookd.model import Receipt, Result
-from hookd.runner.abi import PR_SET_CHILD_SUBREAPER, prctl
-from hookd.runner.output import Output
+from hookd.runner.launch.abi import PR_SET_CHILD_SUBREAPER, prctl
+from hookd.runner.launch.slices import Slices
+from hookd.runner.run.outcome import Course
+from hookd.runner.run.output import Output
+from hookd.runner.run.termination import Termination
 from hookd.runner.runner import Runner
-from hookd.runner.slices import Slices
-from hookd.runner.termination import Termination
-from hookd.runner.verdict import Course
+from hookd.system import faults
+from hookd.system.journal import Journal
 from tests.support.leftovers import alive
 from tests.support.runner import event
 

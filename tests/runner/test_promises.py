@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from hookd.config import Source, parse
-from hookd.runner.promises import escapes
+from hookd.config.parse import Source, parse
+from hookd.runner.run.capabilities import escapes
 
 COMMANDS = {
     "/usr/bin/systemd-run --wait /usr/bin/tar": ["systemd-run"],

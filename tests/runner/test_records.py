@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hookd import records
 from hookd.model import Phase, Result
+from hookd.system import records
 from tests.support.eventually import eventually
 from tests.support.leftovers import alive
 from tests.support.records import Records, listens

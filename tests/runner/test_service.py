@@ -17,7 +17,7 @@ import pytest
 
 from hookd.link import Start
 from hookd.model import Result
-from hookd.sockets import bind
+from hookd.system.sockets import bind
 from tests.support.eventually import eventually
 from tests.support.leftovers import alive
 from tests.support.runner import Runner, event

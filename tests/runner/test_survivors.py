@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from hookd.config import Source, parse
+from hookd.config.parse import Source, parse
 from hookd.model import Result
-from hookd.records import RUN_SURVIVORS
-from hookd.runner import accounts, process
-from hookd.runner.orphans import Orphans
-from hookd.runner.profile import Profile, Report
-from hookd.runner.slices import Slices
-from hookd.runner.spawn import Pool
-from hookd.runner.termination import Survivors
+from hookd.runner.launch import accounts, process
+from hookd.runner.launch.orphans import Orphans
+from hookd.runner.launch.pool import Pool
+from hookd.runner.launch.profile import Profile, Report
+from hookd.runner.launch.slices import Slices
+from hookd.runner.run.termination import Survivors
+from hookd.system.records import RUN_SURVIVORS
 from tests.support.eventually import eventually
 from tests.support.leftovers import alive
 from tests.support.records import Records, listens

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hookd.runner import process, tree
-from hookd.runner.slices import Slices
+from hookd.runner.launch import process, process_tree
+from hookd.runner.launch.slices import Slices
 from tests.support.eventually import eventually
 from tests.support.runner import PYTHON
 
@@ -36,14 +36,16 @@ def without_leader() -> Iterator[int]:
 
 def test_a_process_lives_as_long_as_one_of_its_threads(without_leader: int) -> None:
     assert process.status(without_leader).alive
-    assert without_leader in list(tree.living(os.getpid()))
+    assert without_leader in list(process_tree.living(os.getpid()))
     assert process.proportional(without_leader) > 20 << 20
     assert process.named(without_leader) == f"{without_leader} ({Path(PYTHON).name}, {PYTHON})"
     assert ", state Z, " not in process.described(without_leader)
 
 
 def test_a_process_without_its_leader_is_signalled(without_leader: int) -> None:
-    reached = tree.signal_listed(os.getpid(), signal.SIGKILL, roots=lambda: [without_leader])
+    reached = process_tree.signal_listed(
+        os.getpid(), signal.SIGKILL, roots=lambda: [without_leader]
+    )
     assert list(reached) == [0, without_leader]
     eventually(lambda: not process.status(without_leader).alive)
 
@@ -52,7 +54,7 @@ def test_a_zombie_is_neither_alive_nor_signalled() -> None:
     program = subprocess.Popen(["/bin/true"])
     eventually(lambda: process.status(program.pid).state == "Z")
     assert not process.status(program.pid).alive
-    reached = tree.signal_below(os.getpid(), signal.SIGKILL, roots=lambda: [program.pid])
+    reached = process_tree.signal_below(os.getpid(), signal.SIGKILL, roots=lambda: [program.pid])
     assert list(reached) == [0]
     program.wait()
     assert process.status(program.pid) == process.GONE
@@ -62,7 +64,7 @@ def test_nobody_elses_process_is_signalled() -> None:
     ours, stranger = subprocess.Popen(["/bin/sleep", "60"]), subprocess.Popen(["/bin/sleep", "60"])
     try:
         # Its number was that of a child of ours a moment ago, and has been given to a stranger.
-        reached = tree.signal_below(ours.pid, signal.SIGKILL, roots=lambda: [stranger.pid])
+        reached = process_tree.signal_below(ours.pid, signal.SIGKILL, roots=lambda: [stranger.pid])
         assert list(reached) == [0]
         assert stranger.poll() is None
     finally:
@@ -82,7 +84,9 @@ def test_a_leader_of_a_session_that_was_reaped_is_no_error() -> None:
     program.stdout.close()
     try:
         assert process.status(member).session == program.pid
-        reached = tree.signal_below(os.getpid(), signal.SIGKILL, roots=lambda: [program.pid])
+        reached = process_tree.signal_below(
+            os.getpid(), signal.SIGKILL, roots=lambda: [program.pid]
+        )
         assert list(reached) == [0]
     finally:
         os.kill(member, signal.SIGKILL)
@@ -95,7 +99,7 @@ def test_everything_is_stopped_before_anything_is_killed() -> None:
     assert program.stdout is not None
     first = int(program.stdout.readline())
     try:
-        steps = tree.end(os.getpid(), lambda: [program.pid])
+        steps = process_tree.end(os.getpid(), lambda: [program.pid])
         assert next(pid for pid in steps if pid) == first
         eventually(lambda: process.status(program.pid).state == "T")
         assert [pid for pid in steps if pid] == [program.pid]
@@ -108,12 +112,12 @@ def test_everything_is_stopped_before_anything_is_killed() -> None:
 
 
 def test_a_long_look_lets_others_have_their_turns() -> None:
-    turns = 0
+    fair_queue = 0
 
     async def others() -> None:
-        nonlocal turns
+        nonlocal fair_queue
         while True:
-            turns += 1
+            fair_queue += 1
             await asyncio.sleep(0)
 
     def steps() -> Iterator[int]:
@@ -132,4 +136,4 @@ def test_a_long_look_lets_others_have_their_turns() -> None:
         return one
 
     assert asyncio.run(look()) == list(range(1, 100))
-    assert turns >= 60  # a turn for each slice of 2 ms, whoever it was for
+    assert fair_queue >= 60  # a turn for each slice of 2 ms, whoever it was for

@@ -8,11 +8,11 @@ import signal
 import msgspec
 import pytest
 
-from hookd.config import Hook, Source, parse
+from hookd.config.parse import Hook, Source, parse
 from hookd.model import Result
-from hookd.runner import abi
-from hookd.runner.profile import Report
-from hookd.runner.verdict import Cause, Course, judge
+from hookd.runner.launch import abi
+from hookd.runner.launch.profile import Report
+from hookd.runner.run.outcome import Cause, Course, judge
 
 LIMITED = b'command = "/x"\n[limits]\ncpu_time = "2s"\nfile_size = "1M"\ntimeout = "1s"\n'
 TIMEOUT = Cause(Result.TIMEOUT, reason="late")

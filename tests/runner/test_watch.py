@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from hookd.model import Result
-from hookd.runner import process
+from hookd.runner.launch import process
 from tests.support.runner import Runner
 
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207  # ptrace(2)

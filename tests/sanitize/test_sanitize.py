@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.runner import abi
+from hookd.runner.launch import abi
 from tests.lint.tree import TREE, files, name
 from tests.support.launcher import found
 

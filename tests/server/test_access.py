@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hookd.config import Access
-from hookd.server.access import admitted
-from hookd.server.admission import Principals
+from hookd.config.parse import Access
+from hookd.server.api.admission import Principals
+from hookd.server.api.principals import admitted
 from tests.attack.rubbish import ANSWERED, CLOSED
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually

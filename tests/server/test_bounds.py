@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hookd.server import session
-from hookd.server.admission import Peer
-from hookd.server.listener import Listener
-from hookd.server.protocol import Call
-from hookd.server.session import Session
+from hookd.server.transport import connection
+from hookd.server.transport.connection import Connection
+from hookd.server.transport.listener import Listener
+from hookd.server.transport.peer import Peer
+from hookd.server.transport.varlink import Call
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.records import Records
@@ -33,10 +33,10 @@ def serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Callable[[socket.socket], None]], list[str]]]:
     """Return what lets a client talk to a listener, and returns why that cut it off."""
-    monkeypatch.setattr(session, "UNFINISHED_SEC", SHORTLY)
-    monkeypatch.setattr(session, "STALLED_SEC", SHORTLY)
+    monkeypatch.setattr(connection, "UNFINISHED_SEC", SHORTLY)
+    monkeypatch.setattr(connection, "STALLED_SEC", SHORTLY)
 
-    async def answer(session: Session, call: Call) -> Any:
+    async def answer(session: Connection, call: Call) -> Any:
         _asked.append(call.method)
         if call.method == "a.Wait":
             await session.closed

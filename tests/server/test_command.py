@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hookd.client import Client
-from hookd.sockets import bind
+from hookd.system.sockets import bind
 from tests.support.daemon import BIN, READY_WITHIN, STOPPED_WITHIN, Daemon
 from tests.support.eventually import eventually
 from tests.support.reachable import programs
@@ -121,7 +121,7 @@ def answers(socket: Path) -> bool:
 
 HANDED = """
 import os, subprocess, sys
-from hookd.sockets import activated
+from hookd.system.sockets import activated
 os.dup2(int(sys.argv[1]), 3)
 os.dup2(int(sys.argv[1]), 4)
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.records import FAULT
+from hookd.system.records import FAULT
 from tests.cli.hookctl import hookctl
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
@@ -24,16 +24,16 @@ PROFILES = ("one", "guilty", "two", "three")
 WORDS = "an error of hookd's own: RuntimeError('nobody expects that')"
 
 BEFORE_THE_ANSWER = [
-    "hookd.server.intake:Intake._say",
-    "hookd.server.intake:Intake.booked",
-    "hookd.server.dispatcher:Dispatcher.adopt",
-    "hookd.server.metrics:Metrics.job",
+    "hookd.server.dispatch.intake:Intake._say",
+    "hookd.server.dispatch.intake:Intake.recorded",
+    "hookd.server.dispatch.dispatcher:Dispatcher.add",
+    "hookd.server.api.metrics:Metrics.job",
 ]
 AFTER_IT = [
-    "hookd.server.ends:Ends.decide",
-    "hookd.server.dispatcher:Dispatcher._ended",
-    "hookd.server.quarantine:Quarantine.count",
-    "hookd.server.metrics:Metrics.run",
+    "hookd.server.dispatch.results:Results.decide",
+    "hookd.server.dispatch.dispatcher:Dispatcher._ended",
+    "hookd.server.runs.quarantine:Quarantine.count",
+    "hookd.server.api.metrics:Metrics.run",
 ]
 
 
@@ -112,7 +112,7 @@ def test_a_result_that_cannot_be_judged_is_kept_and_stops_nobody(
 
 
 def test_a_transaction_that_cannot_be_done_is_one_answer(daemon: Daemon) -> None:
-    side = begin(daemon, "hookd.server.books:Books.start_job")
+    side = begin(daemon, "hookd.server.storage.database:Database.start_job")
     answers = four_at_once(daemon)
     assert answers.pop("guilty")["error"] == "io.hookd.Jobs.InternalError"
     assert not [answer for answer in answers.values() if "error" in answer]

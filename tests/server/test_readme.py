@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.table import BEGIN, END, FRONT_PAGE
-from hookd.confdir import read_files
+from hookd.config.files import read_files
 from tests.support.daemon import BIN, READY_WITHIN, STOPPED_WITHIN, Daemon
 from tests.support.eventually import eventually
 from tests.support.reachable import programs

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hookd.template import MAX_WORD
+from hookd.config.template import MAX_WORD
 from tests.durability.hooks import let_go, noting, running, waiting
 from tests.support.daemon import Daemon
 from tests.support.records import Records

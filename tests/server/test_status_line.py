@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.notify import STATUS_SEC, Notifier
+from hookd.system.sd_notify import STATUS_SEC, Notifier
 from tests.support.daemon import Daemon
 from tests.support.eventually import eventually
 from tests.support.runner_unit import RunnerUnit

@@ -8,7 +8,7 @@ import re
 import msgspec
 import pytest
 
-from hookd.config import Source, parse
+from hookd.config.parse import Source, parse
 from hookd.model import (
     Event,
     HookRun,
@@ -18,11 +18,11 @@ from hookd.model import (
     MetricSample,
     Phase,
 )
-from hookd.server import trial
-from hookd.server.feed import Notice
-from hookd.server.hookinfo import Explanation, HookInfo, explanation
-from hookd.server.manager import Status
-from hookd.server.protocol import description
+from hookd.server.api import test_hook
+from hookd.server.api.change_feed import Notice
+from hookd.server.api.manager import Status
+from hookd.server.api.views import Explanation, HookInfo, explanation
+from hookd.server.transport.varlink import description
 
 JOBS, MANAGER = "io.hookd.Jobs", "io.hookd.Manager"
 
@@ -35,8 +35,8 @@ TOLD: dict[tuple[str, str], type[msgspec.Struct]] = {
     (MANAGER, "Status"): Status,
     (MANAGER, "Explanation"): Explanation,
     (MANAGER, "Notice"): Notice,
-    (MANAGER, "OutputLine"): trial.OutputLine,
-    (MANAGER, "TestPlan"): trial.TestPlan,
+    (MANAGER, "OutputLine"): test_hook.OutputLine,
+    (MANAGER, "TestPlan"): test_hook.TestPlan,
     (MANAGER, "MetricBucket"): MetricBucket,
     (MANAGER, "MetricSample"): MetricSample,
     (MANAGER, "MetricFamily"): MetricFamily,

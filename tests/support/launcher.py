@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hookd.runner import abi
+from hookd.runner.launch import abi
 
 TREE = Path(__file__).parents[2]
 SANITIZED = TREE / ".cache" / "hookd-launcher-sanitized"

@@ -9,7 +9,7 @@ from typing import Any
 
 from systemd.journal import Reader
 
-from hookd.journal import SOCKET
+from hookd.system.journal import SOCKET
 
 Record = dict[str, Any]
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The packets on both sockets (SOCK_SEQPACKET). hookd/runner/abi.py has the same for Python, and
+/* The packets on both sockets (SOCK_SEQPACKET). hookd/runner/launch/abi.py has the same for Python, and
  * tests/runner/test_abi.py compares the two. A change of any of them is a change of PACKETS too:
  * the runner says its own as the one argument. */
 #define PACKETS "1"

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The option table: every key an administrator may write, its kind, its default, its meaning.
+
+One table for the parser, its errors and the manual page. A kind turns a TOML value into the value
+hookd works with, or raises ValueError with `found …; allowed: …`. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from hookd.config.template import Template
+from hookd.model import INT_MAX, Outcome, Phase
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def shown(value: object) -> str:
+    """Return a TOML value as an error shows it: on one line, and not endless."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:  # TOML's dotted keys nest as deep as one likes
+        return "a value nested too deeply"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def refuse(value: object, allowed: str) -> ValueError:
+    """Return the error for a value that is not allowed."""
+    return ValueError(f"found {shown(value)}; allowed: {allowed}")
+
+
+class ValueType(msgspec.Struct, frozen=True):
+    """A kind of value: what is allowed in words, the function that parses it, and what it counts.
+
+    `unit`: "s" or "bytes" for the values that `parse` returns, "" for a kind that has none.
+    """
+
+    allowed: str
+    parse: Callable[[Any], Any]
+    unit: str = ""
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One key: its name, kind, default as written in TOML (None: not set), and meaning."""
+
+    key: str
+    kind: ValueType
+    default: Any
+    meaning: str
+
+
+_TIME_UNITS = {
+    "us": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86400,
+    "w": 7 * 86400,
+}  # fmt: skip
+_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_TIME = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+))+\s*", re.ASCII)
+_TIME_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)", re.ASCII)
+_MAX_TIME = 100 * 366 * 86400.0  # seconds: longer is a slip of the keyboard
+
+
+def time(least: float = 0.001, never: bool = False) -> ValueType:
+    """Return the kind of a length of time, in seconds (a float; None for "never").
+
+    The units are those of systemd.time(7) that an administrator uses.
+    """
+    allowed = (
+        f'a time with a unit, such as "90s", "10min" or "1h 30min", from {least:g} s to 100 years'
+    )
+    if never:
+        allowed += ', or "never"'
+
+    def parse(value: Any) -> float | None:
+        if never and value == "never":
+            return None
+        if not isinstance(value, str) or not _TIME.fullmatch(value):
+            raise refuse(value, allowed)
+        total = 0.0
+        for number, unit in _TIME_PART.findall(value):
+            if unit not in _TIME_UNITS:
+                raise refuse(value, allowed)
+            total += float(number) * _TIME_UNITS[unit]
+        if not least <= total <= _MAX_TIME:
+            raise refuse(value, allowed)
+        return total
+
+    return ValueType(allowed, parse, "s")
+
+
+def size(least: int = 0) -> ValueType:
+    """Return the kind of a size, in bytes; K M G T are powers of 1024."""
+    allowed = (
+        f'a size such as "512M" (K, M, G, T of 1024) or a number of bytes, from {least} to 2^63-1'
+    )
+
+    def parse(value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = value
+        elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+            number = int(match[1]) * _SIZE_UNITS[match[2]]
+        else:
+            raise refuse(value, allowed)
+        if not least <= number <= INT_MAX:
+            raise refuse(value, allowed)
+        return number
+
+    return ValueType(allowed, parse, "bytes")
+
+
+def whole(least: int, most: int) -> ValueType:
+    """Return the kind of a whole number between two bounds, both allowed."""
+    allowed = f"a whole number from {least} to {most}"
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise refuse(value, allowed)
+        return value
+
+    return ValueType(allowed, parse)
+
+
+def choice(*words: str) -> ValueType:
+    """Return the kind of a fixed set of words."""
+    allowed = ", ".join(f'"{w}"' for w in words[:-1]) + f' or "{words[-1]}"'
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise refuse(value, allowed)
+        return value
+
+    return ValueType(allowed, parse)
+
+
+def several(entry: ValueType, what: str) -> ValueType:
+    """Return the kind of one value of `entry` or a list of them that is not empty (a tuple)."""
+    allowed = f"{what}, or a list of such that is not empty"
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        if value == []:
+            raise refuse(value, allowed)
+        found = []
+        for item in value if isinstance(value, list) else [value]:
+            try:
+                found.append(entry.parse(item))
+            except ValueError:
+                raise refuse(item, allowed) from None
+        return tuple(found)
+
+    return ValueType(allowed, parse)
+
+
+def text(allowed: str, accept: Callable[[str], bool]) -> ValueType:
+    """Return the kind of a string that `accept` says yes to."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or "\0" in value or not accept(value):
+            raise refuse(value, allowed)
+        return value
+
+    return ValueType(allowed, parse)
+
+
+class BuildCondition(msgspec.Struct, frozen=True):
+    """`>=563` on a client's build number: numbers are compared, part by part where dotted."""
+
+    operator: str
+    build: tuple[int, ...]
+
+    def holds(self, build_no: str) -> bool:
+        """Return whether the condition is true of a build number (never of a non-number)."""
+        if not _BUILD.fullmatch(build_no):
+            return False
+        theirs, ours = _build(build_no), self.build
+        width = max(len(theirs), len(ours))
+        theirs += (0,) * (width - len(theirs))
+        ours += (0,) * (width - len(ours))
+        return {
+            "<": theirs < ours,
+            "<=": theirs <= ours,
+            ">": theirs > ours,
+            ">=": theirs >= ours,
+            "=": theirs == ours,
+            "!=": theirs != ours,
+        }[self.operator]
+
+
+_BUILD = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})*", re.ASCII)
+_CONDITION = re.compile(r"(<=|>=|!=|==|<|>|=)?\s*(.*)", re.ASCII | re.DOTALL)
+_BUILD_ALLOWED = 'a condition such as ">=563" (< <= > >= = !=) or a shell pattern such as "5.*"'
+
+
+def _build(number: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in number.split("."))
+
+
+def _parse_build(value: Any) -> BuildCondition | str:
+    match = _CONDITION.fullmatch(value) if isinstance(value, str) and value else None
+    if match is None:
+        raise refuse(value, _BUILD_ALLOWED)
+    operator, number = match.groups()
+    if operator is None:
+        return str(value)
+    if not _BUILD.fullmatch(number):
+        raise refuse(value, _BUILD_ALLOWED)
+    return BuildCondition("=" if operator == "==" else operator, _build(number))
+
+
+def _parse_network(value: Any) -> Network:
+    if not isinstance(value, str):
+        raise ValueError
+    return ipaddress.ip_network(value, strict=False)
+
+
+def _parse_umask(value: Any) -> int:
+    if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
+        raise refuse(value, UMASK.allowed)
+    return int(value, 8)
+
+
+_ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _parse_environment(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):  # which may be a secret in the wrong place
+        raise ValueError(f"found no table; allowed: {ENVIRONMENT.allowed}")
+    for key, val in value.items():
+        if not _ENVIRONMENT_KEY.fullmatch(key) or key.startswith("HOOKD_"):
+            raise ValueError(f"found the name {shown(key)}; allowed: {ENVIRONMENT.allowed}")
+        if not isinstance(val, str) or "\0" in val:
+            # The value itself may be a secret and is not repeated.
+            raise ValueError(f"the value of {key} is no text; allowed: {ENVIRONMENT.allowed}")
+    return dict(value)
+
+
+def _parse_command(value: Any) -> Template:
+    if not isinstance(value, str):
+        raise refuse(value, COMMAND.allowed)
+    return Template(value)
+
+
+def _parse_cpus(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise refuse(value, CPUS.allowed)
+    for cpu in value:
+        if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < 4096:
+            raise refuse(value, CPUS.allowed)
+    return tuple(sorted(set(value)))
+
+
+PATTERN = text("a shell pattern that is not empty", bool)
+PATTERNS = several(PATTERN, "a shell pattern")
+NETWORKS = several(
+    ValueType("", _parse_network), 'a network such as "10.0.0.0/8" or "fe80::/10", or an address'
+)
+BUILDS = several(ValueType("", _parse_build), _BUILD_ALLOWED)
+PHASES = several(choice(*Phase), '"start" or "end"')
+OUTCOMES = several(choice(*Outcome), choice(*Outcome).allowed)
+UMASK = ValueType('an octal mask as text, such as "0077"', _parse_umask)
+ENVIRONMENT = ValueType(
+    'a table of texts without NUL, whose names are letters, digits and "_" and do not begin '
+    "with HOOKD_",
+    _parse_environment,
+)
+COMMAND = ValueType("an absolute program and its arguments, as text", _parse_command)
+CPUS = ValueType("a list of CPU numbers that is not empty", _parse_cpus)
+_PRINCIPAL = re.compile(r"[^\s:/@\0][^\s:/\0]*")
+
+
+def principal(allowed: str) -> ValueType:
+    """Return the kind of a user or group: a name or a number, as text."""
+
+    def parse(value: Any) -> str:
+        name = str(value) if type(value) is int else value
+        if not isinstance(name, str) or not _PRINCIPAL.fullmatch(name) or name[0] == "-":
+            raise refuse(value, allowed)
+        return name
+
+    return ValueType(allowed, parse)
+
+
+USER, GROUP = (principal(f"the name or number of a {what}") for what in ("user", "group"))
+DIRECTORY = text("an absolute path", lambda v: v.startswith("/"))
+PRINCIPALS_ALLOWED = 'a list of users and "@groups"'
+
+
+def _parse_principals(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise refuse(value, PRINCIPALS_ALLOWED)
+    for item in value:
+        if not isinstance(item, str) or not re.fullmatch(r"@?[^\s:/@]+", item):
+            raise refuse(item, PRINCIPALS_ALLOWED)
+    return tuple(value)
+
+
+PRINCIPALS = ValueType(PRINCIPALS_ALLOWED, _parse_principals)
+
+# The tables, in the order of the manual page. A default is written as in TOML; None: not set.
+
+DAEMON = (
+    Option("max_running", whole(1, 10_000), 64, "hooks at a time, all together"),
+    Option("max_queue", whole(1, 1_000_000), 10_000, "runs accepted and not yet started"),
+    Option("job_ids", choice("persistent", "per-boot"), "persistent",
+           "persistent: never repeated; per-boot: from 1 at each boot, as Syncrify does"),
+    Option("lost_after", time(1, never=True), "24h",
+           'a job without an end by then gets one, outcome lost; "never": it stays open'),
+    Option("drain", time(), "60s", "how long a stop waits for running hooks"),
+    Option("history", time(60, never=True), "90d",
+           'finished jobs older than that are pruned; "never": all are kept'),
+)  # fmt: skip
+
+ACCESS = (
+    Option("submit", PRINCIPALS, ["@hookd", "root"], "who may call io.hookd.Jobs"),
+    Option("manage", PRINCIPALS, ["root"],
+           "who may call the methods of io.hookd.Manager that change something"),
+)  # fmt: skip
+
+HOOK = (
+    Option("command", COMMAND, None,
+           "the program and its arguments, split into words as a POSIX shell does, variables "
+           "expanded inside each word; no shell is involved"),
+    Option("phases", PHASES, ["start", "end"], "the events of a job that the hook runs on"),
+    Option("kind", choice("notify", "gate"), "notify", "a gate may refuse the start of a job"),
+    Option("on_error", choice("deny", "allow"), "deny",
+           "what a gate that fails to run, or has not decided in time, means for the job"),
+    Option("obsolete", choice("run", "skip"), "run",
+           "a start hook still queued when its job has ended"),
+    Option("order", whole(-1_000_000, 1_000_000), 50,
+           "start order among the hooks of one phase, lowest first"),
+)  # fmt: skip
+
+MATCH = (
+    Option("profile", PATTERNS, None, "the profile's name as given"),
+    Option("user", PATTERNS, None, "the user"),
+    Option("client_ip", NETWORKS, None, "the client's address, without its zone"),
+    Option("client_build_no", BUILDS, None, "the client's build number"),
+    Option("outcome", OUTCOMES, None, "how the job ended; matches at the end phase only"),
+    Option("min_bytes", size(1), None, "the job's bytes; matches at the end phase only"),
+)
+
+RUN = (
+    Option("user", USER, None,
+           "whom the hook runs as: hookd-hooks by default; a runner without privileges runs "
+           "all hooks as its own user and takes no other"),
+    Option("group", GROUP, None,
+           "the group it runs with: the user's own by default; supplementary groups are those "
+           "that the user is a member of"),
+    Option("working_directory", DIRECTORY, "/", "where it starts"),
+    Option("umask", UMASK, "0077", "its file mode creation mask"),
+    Option("environment", ENVIRONMENT, {}, "variables of its own"),
+    Option("stdin", choice("json", "null"), "json",
+           "json: the event as one JSON document; null: nothing"),
+    Option("overlap", choice("parallel", "serial", "skip", "replace"), "parallel",
+           "when another run of the same key has not ended: run beside it, run after it, skip "
+           "this one, or cancel the other and run"),
+    Option("overlap_key", choice("hook", "profile", "user", "client"), "hook",
+           "which runs of this hook are in each other's way: all, those of one profile, one user "
+           "or one client"),
+    Option("max_running", whole(1, 10_000), None,
+           "runs of this hook at a time; by default half of daemon.max_running, so that one "
+           "stuck hook leaves room for the others"),
+    Option("on_crash", choice("report", "rerun"), "report",
+           "a run cut short by the end of the runner: report it, or run it again too"),
+    Option("leftovers", choice("kill", "warn"), "kill",
+           "processes alive after the hook's end"),
+)  # fmt: skip
+
+RETRY = (
+    Option("attempts", whole(1, 1000), 1, "attempts in all; 1: no retry"),
+    Option("backoff", time(), "10s", "the wait before the second attempt; doubles each time"),
+    Option("max_backoff", time(), "10min", "the longest wait between two attempts"),
+    Option("quarantine_after", whole(0, 1_000_000), 0,
+           "failures in a row until the hook is parked; 0: never"),
+)  # fmt: skip
+
+LIMITS = (
+    Option("timeout", time(), "10min", "from the start of the process; always finite"),
+    Option("kill_grace", time(0), "10s", "between TERM and KILL"),
+    Option("cpu_time", time(1), None, "CPU time of a process (RLIMIT_CPU), rounded up to seconds"),
+    Option("memory", size(1 << 20), None, "memory of the whole process tree"),
+    Option("processes", whole(1, 4_194_304), None, "processes of the whole tree"),
+    Option("open_files", whole(8, 1_048_576), None, "descriptors of a process (RLIMIT_NOFILE)"),
+    Option("file_size", size(), None, "size of a file it writes (RLIMIT_FSIZE)"),
+    Option("output", size(), "1M", "output that is logged; the rest is counted and dropped"),
+    Option("nice", whole(-20, 19), 0, "CPU niceness"),
+    Option("io_class", choice("none", "realtime", "best-effort", "idle"), "none",
+           "I/O scheduling class"),
+    Option("cpu_affinity", CPUS, None, "the CPUs it may run on"),
+    Option("cpu_weight", whole(1, 10_000), None,
+           "share of the CPU against other runs; needs cgroup v2 delegation, else said at load"),
+)  # fmt: skip
+
+HOOK_TABLES = {"match": MATCH, "run": RUN, "retry": RETRY, "limits": LIMITS}
+"""The tables inside a hook file; its top level is `HOOK`."""

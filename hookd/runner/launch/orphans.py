@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Processes whose launcher was killed by the very hook it ran: they come to the runner.
+
+The runner is the reaper of last resort (PR_SET_CHILD_SUBREAPER). A hook that attacks its launcher
+is not given a chance to go on: what comes here is killed and reaped, for as long as anything
+comes. Which run a stray belongs to is known from its parent or its session; where neither is
+known it is taken for the last run whose launcher has died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+from hookd.runner.launch import process, process_tree
+from hookd.runner.launch.abi import ENDED
+from hookd.runner.launch.pool import Pool
+from hookd.runner.launch.profile import Report
+from hookd.runner.launch.slices import Slices
+from hookd.system import faults
+
+FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.01, 0.2  # between two rounds, while a run waits for them
+LONGEST_PAUSE_SEC = 30.0  # and when none does
+REMEMBERED = 1000  # ends that nobody has asked for: most strays are no run's main process
+
+
+class Estate:
+    """What a launcher left when it died. `main` is the run's main process, 0 where none is known.
+
+    `found` are those of it that were alive, `left` those that are when the patience is over.
+    """
+
+    def __init__(self, main: int) -> None:
+        self.main = main
+        self.last: Report | None = None
+        self.found: set[int] = set()
+        self.left: list[int] = []
+        self.waiting = False
+        self.settled = asyncio.Event()
+
+
+class Orphans:
+    """Kills and reaps strays, and keeps how they ended for the run that asks."""
+
+    def __init__(self, pool: Pool, slices: Slices) -> None:
+        self._pool = pool
+        self._slices = slices
+        self._ended: dict[int, Report] = {}
+        self._owners: dict[int, Estate] = {}
+        self._open: list[Estate] = []
+        self._awake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def heirless(self) -> list[int]:
+        """Return the strays that are not known to be any run's, the oldest first."""
+        return [pid for pid in self._pool.strays() if pid not in self._owners]
+
+    async def clear(self, main: int, patience: float) -> Estate:
+        """End what the launcher of this main process left, for so many seconds.
+
+        What is alive after that is killed all the same, when it can be.
+        """
+        estate = Estate(main)
+        estate.last = self._ended.pop(main, None)
+        self._open.append(estate)
+        self._owners[main] = estate
+        self.stir()
+        try:
+            await asyncio.wait_for(estate.settled.wait(), patience)
+        except TimeoutError:
+            estate.left = await self._slices.gather(self._left(estate))
+        finally:
+            self._open.remove(estate)
+            self._owners = {p: one for p, one in self._owners.items() if one is not estate}
+        return estate
+
+    def stir(self) -> None:
+        """Look for strays now: a launcher has died."""
+        self._awake.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def close(self) -> None:
+        """Leave what is left to the service manager."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _work(self) -> None:
+        """Go round until no stray is left."""
+        pause = FIRST_PAUSE_SEC
+        while True:
+            if self._awake.is_set():
+                self._awake.clear()
+                pause = FIRST_PAUSE_SEC
+            try:
+                left = await self._go_round()
+            except Exception as e:  # whatever it is, the next round is at all of them
+                faults.report(e, "the end of orphans")
+                left = True
+            if not left and not self._awake.is_set():
+                return
+            try:
+                await asyncio.wait_for(self._awake.wait(), pause)
+            except TimeoutError:
+                pause = min(2 * pause, LAST_PAUSE_SEC if self._open else LONGEST_PAUSE_SEC)
+
+    async def _go_round(self) -> bool:
+        """Go through all strays once; return whether there were any."""
+        estates = list(self._open)
+        for estate in estates:
+            estate.waiting = False
+        left = await self._slices.gather(self._round())
+        for estate in estates:
+            if not estate.waiting:
+                estate.settled.set()
+        return bool(left)
+
+    def _round(self) -> Iterator[int]:
+        """Reap what has ended, then end what has not; give each stray that there was."""
+        for pid in self._pool.strays():
+            self._claim(pid)  # also what has ended: a child of its may have come just now
+            self._reap(pid)
+            yield pid
+        for pid in process_tree.end(os.getpid(), self._pool.strays):
+            if pid:
+                self._claim(pid).found.add(pid)
+            yield 0
+
+    def _left(self, estate: Estate) -> Iterator[int]:
+        """Go through what is alive of an estate."""
+        for pid in self._pool.strays():
+            if self._claim(pid) is estate:
+                yield pid if process.status(pid).alive else 0
+                yield from process_tree.living(pid)
+
+    def _claim(self, pid: int) -> Estate:
+        """Return whose a stray is, or a process below one: by its parent, by its session."""
+        owner = self._owners.get(pid)
+        if owner is None:
+            found = process.status(pid)
+            owner = self._owners.get(found.parent) or self._owners.get(found.session)
+        if owner is None:
+            owner = self._open[-1] if self._open else Estate(0)
+        self._owners[pid] = owner
+        owner.waiting = True
+        return owner
+
+    def _reap(self, pid: int) -> None:
+        """Reap a stray, if it has ended."""
+        reaped, status, usage = os.wait4(pid, os.WNOHANG)
+        if not reaped:
+            return
+        owner = self._owners.get(pid)
+        cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
+        report = Report.now(ENDED, pid, status, cpu, usage.ru_maxrss)
+        if owner is not None and owner.main == pid:
+            owner.last = report  # its number still names its session
+        else:
+            self._owners.pop(pid, None)
+            self._ended[pid] = report
+            if len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a run is given: its arguments, environment and standard input, from hook and event."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+
+import msgspec
+
+from hookd.config import template
+from hookd.config.parse import Hook
+from hookd.link import Start
+from hookd.runner.launch.accounts import PATH, Account, Wanted
+from hookd.runner.launch.profile import Profile, SpawnError
+from hookd.system.journal import Context
+from hookd.system.records import EVENT_VARIABLES
+
+_EVENT_FIELDS = tuple(f"HOOKD_{name}" for name in EVENT_VARIABLES)
+_encoder = msgspec.json.Encoder()
+
+
+class PreparedHook(msgspec.Struct, frozen=True):
+    """A hook, and what must be looked up for each of its runs: whom it runs as, and its program.
+
+    `search` is the PATH that env(1) looks for an interpreter in.
+    """
+
+    hook: Hook
+    wanted: Wanted
+    search: str
+
+    @classmethod
+    def of(cls, hook: Hook, fallback: str | None) -> PreparedHook:
+        """Return the plan for a hook; `fallback` is the user of hooks that name none."""
+        run = hook.run
+        wanted = Wanted(run.user, run.group, None if run.user is not None else fallback)
+        return cls(hook, wanted, run.environment.get("PATH", PATH))
+
+
+class Guise(msgspec.Struct, frozen=True):
+    """What the account of the moment makes of a hook: the same for its runs until that changes.
+
+    `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
+    before what each run is told.
+    """
+
+    account: Account
+    profile: Profile
+    environment: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, hook: Hook, account: Account, confine: bool) -> Guise:
+        """Return what a hook has that runs as this account."""
+        environment = account.environment() | hook.run.environment
+        return cls(account, Profile.of(account, hook.limits, confine), _encoded(environment))
+
+
+class Invocation:
+    """One run's own: made anew for each."""
+
+    __slots__ = ("argv", "env", "fields")
+
+    def __init__(self, plan: PreparedHook, guise: Guise, start: Start) -> None:
+        hook, event = plan.hook, start.event
+        told = template.environment(event)
+        own = {
+            "HOOKD_HOOK": hook.name,
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_ATTEMPT": str(start.attempt),
+        }
+        self.argv = [arg.encode() for arg in hook.command.expand(event)]
+        self.env = [*guise.environment, *_encoded(told | own, but=hook.run.environment)]
+        for number, text in enumerate(self.argv):
+            if len(text) > template.MAX_WORD or 0 in text:
+                raise _refused(f"argument {number}", text)
+        for text in self.env:
+            if len(text) > template.MAX_WORD or 0 in text:  # the value may be a secret
+                raise _refused(f"variable {text.partition(b'=')[0].decode()}", text)
+        self.fields = Context({name: told[name] for name in _EVENT_FIELDS} | own)
+
+
+def _encoded(values: dict[str, str], but: Container[str] = ()) -> tuple[bytes, ...]:
+    return tuple([f"{name}={text}".encode() for name, text in values.items() if name not in but])
+
+
+def _refused(what: str, text: bytes) -> SpawnError:
+    """Return the error for what execve(2) would not take, or take for two of them."""
+    if 0 in text:
+        return SpawnError(f"{what} has a NUL in it")
+    return SpawnError(
+        f"{what} is too long: {len(text)} bytes; the kernel takes {template.MAX_WORD}"
+    )
+
+
+def stdin(plan: PreparedHook, start: Start) -> int:
+    """Return a descriptor for the program's 0: the event as one JSON document, or nothing."""
+    if plan.hook.run.stdin == "null":
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    document = {
+        "hook": start.hook,
+        "run_id": start.run_id,
+        "attempt": start.attempt,
+        **msgspec.structs.asdict(start.event),
+    }
+    fd = os.memfd_create("hookd-event")
+    os.pwrite(fd, _encoder.encode(document) + b"\n", 0)  # the offset stays at the beginning
+    return fd
+
+
+def line_fields(start: Start, stream: str) -> Context:
+    """Return the journal's fields of each line that a run prints: what leads to its other records.
+
+    journald indexes every field of every record; those of the job stand in the run's first one.
+    """
+    return Context(
+        {
+            "HOOKD_JOB_ID": str(start.event.job_id),
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_HOOK": start.hook,
+            "HOOKD_STREAM": stream,
+        }
+    )
+
+
+def minimal(start: Start) -> Context:
+    """Return the journal's fields of a run that never came to have an invocation."""
+    return Context(
+        {
+            "HOOKD_HOOK": start.hook,
+            "HOOKD_RUN_ID": str(start.run_id),
+            "HOOKD_ATTEMPT": str(start.attempt),
+            "HOOKD_JOB_ID": str(start.event.job_id),
+            "HOOKD_PHASE": start.event.phase.value,
+        }
+    )

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a hook prints: read all the time, bounded, passed on in lines.
+
+The loop reads both pipes whenever there is something, so a hook never waits. The first `budget`
+bytes of a run are kept and passed on, a few lines in each turn of the loop and only while the
+journal takes them, so neither other runs nor memory suffer; the rest is counted and dropped.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import mmap
+import os
+import termios
+from collections.abc import Callable
+from typing import Protocol
+
+from hookd.system import faults
+from hookd.system.records import printable_bytes
+
+MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
+CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
+WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-size's default
+PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most programs print
+LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
+TAIL = 4096  # bytes remembered for the last line
+LINES = 64  # lines passed on in one turn of the loop
+
+# All runs read into these, one after the other: a buffer for each read would be taken from the
+# system and given back. The wide one is only memory once something floods.
+_chunk, _wide = bytearray(CHUNK), mmap.mmap(-1, WIDE)
+
+
+class Sink(Protocol):
+    """Where lines go, as far as that matters here."""
+
+    @property
+    def flushed(self) -> bool:
+        """Whether lines are taken now."""
+        ...
+
+    def when_flushed(self, callback: Callable[[], None]) -> None:
+        """Call back when they are."""
+        ...
+
+
+class Output:
+    """Both streams of one run.
+
+    `lines` is called with the stream's name and its next lines, `failed` when an error of hookd's
+    own keeps the streams from being read.
+    """
+
+    __slots__ = (
+        "_budget", "_done", "_ended", "_failed", "_latest", "_lines", "_loop", "_pumping", "_sink",
+        "_streams", "dropped", "total",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        budget: int,
+        lines: Callable[[str, list[bytes]], None],
+        sink: Sink,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._budget = budget
+        self._lines = lines
+        self._sink = sink
+        self._streams: list[_Stream] = []
+        self._latest: _Stream | None = None
+        self._pumping = False
+        self._ended = False
+        self._done: asyncio.Future[None] | None = None
+        self.total = 0
+        self.dropped = 0
+
+    @property
+    def last_line(self) -> str | None:
+        """The last line, of the stream that was written last; None where nothing was printed.
+
+        As the journal has it; of a line that was written over (CR), what a terminal showed last.
+        """
+        tail = self._latest.tail.rstrip() if self._latest is not None else b""
+        line = tail.rpartition(b"\n")[2].rpartition(b"\r")[2]
+        return printable_bytes(line) or None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that have not been passed on yet."""
+        return any(stream.kept for stream in self._streams)
+
+    def open(self, uid: int) -> tuple[int, int]:
+        """Make the pipes; return the descriptors for the program's 1 and 2, the caller's to close.
+
+        They are of this user, so that `/dev/stdout` can be opened. The reading ends do not block:
+        a program may open its own pipe and empty it first.
+        """
+        given = []
+        foreign = uid != os.geteuid()
+        for name in ("stdout", "stderr"):
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(reader, False)
+            if foreign:
+                os.fchown(writer, uid, -1)
+            self._streams.append(_Stream(name, reader))
+            given.append(writer)
+        return given[0], given[1]
+
+    def discard(self) -> None:
+        """Close the pipes of a program that was not started; `open` makes others."""
+        for stream in self._streams:
+            self._close(stream)
+        self._streams.clear()
+
+    def read(self) -> None:
+        """Read from now on whenever there is something."""
+        for stream in self._streams:
+            self._watch(stream)
+
+    def finish(self) -> None:
+        """Take what lies in the pipes and close them, whoever else still holds them open."""
+        for stream in self._streams:
+            end = self.total + LAST_READ
+            while stream.fd >= 0 and self.total < end and self._readable(stream):
+                pass
+            self._drop_rest(stream)
+            self._close(stream)
+        self._ended = True
+        self._pump()
+
+    def _drop_rest(self, stream: _Stream) -> None:
+        """Count what a program has put into a pipe of its own making, or is putting into it."""
+        if stream.fd >= 0:
+            left = array.array("i", [0])
+            fcntl.ioctl(stream.fd, termios.FIONREAD, left)
+            self.total += left[0]
+            self.dropped += left[0]
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all lines are passed on; drop and count what is not after so long."""
+        if self.waiting:
+            self._done = self._loop.create_future()
+            await asyncio.wait([self._done], timeout=seconds)
+        for stream in self._streams:
+            self.dropped += len(stream.kept)
+            stream.kept.clear()
+
+    def _readable(self, stream: _Stream) -> bool:
+        """Read once; False at the end of what there is."""
+        try:
+            size = os.readv(stream.fd, [stream.buffer])
+        except BlockingIOError:
+            return False
+        if not size:
+            self._close(stream)
+            return False
+        self._take(stream, memoryview(stream.buffer)[:size])
+        return True
+
+    def _close(self, stream: _Stream) -> None:
+        if stream.fd >= 0:
+            self._unwatch(stream)
+            os.close(stream.fd)
+            stream.fd = -1
+
+    def _take(self, stream: _Stream, data: memoryview) -> None:
+        room = self._budget - (self.total - self.dropped)
+        self.total += len(data)
+        self.dropped += max(0, len(data) - room)
+        stream.tail = (stream.tail + bytes(data[-TAIL:]))[-TAIL:]
+        self._latest = stream
+        if room <= 0:
+            stream.widen()
+            self._unwatch(stream)
+            self._loop.call_later(PAUSE_SEC, self._called, self._watch, stream)
+        else:
+            stream.kept += data[:room]
+            if not self._pumping:
+                self._pump()
+
+    def _watch(self, stream: _Stream) -> None:
+        if stream.fd >= 0:
+            self._loop.add_reader(stream.fd, self._called, self._readable, stream)
+            stream.watched = True
+
+    def _unwatch(self, stream: _Stream) -> None:
+        if stream.watched:
+            self._loop.remove_reader(stream.fd)
+            stream.watched = False
+
+    def _pump(self) -> None:
+        """Pass some lines on; go on in the next turn of the loop where there are more."""
+        self._pumping = False
+        more = False
+        for stream in self._streams:
+            if self._sink.flushed and (lines := stream.next_lines(self._ended)):
+                more = True
+                self._lines(stream.name, [line for line in lines if line])
+        if not more and self._sink.flushed:
+            if self._done is not None and not self._done.done():
+                self._done.set_result(None)
+            return
+        self._pumping = True
+        if self._sink.flushed:
+            self._loop.call_soon(self._called, self._pump)
+        else:
+            self._sink.when_flushed(lambda: self._called(self._pump))
+
+    def _called(self, act: Callable[..., object], *values: _Stream) -> None:
+        faults.guarded("the output of a run", lambda: act(*values), self._broken)
+
+    def _broken(self, error: Exception) -> None:
+        """Read no more: what is left is for the owner to deal with."""
+        for stream in self._streams:
+            self._unwatch(stream)
+        self._failed(error)
+
+
+class _Stream:
+    """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
+
+    __slots__ = ("buffer", "fd", "kept", "name", "tail", "watched")
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.kept = bytearray()
+        self.tail = b""
+        self.buffer: bytearray | mmap.mmap = _chunk
+        self.watched = False
+
+    def widen(self) -> None:
+        """Read what is only counted in large pieces, so that a flood costs the loop few turns."""
+        if self.buffer is not _wide:
+            self.buffer = _wide
+            with contextlib.suppress(OSError):  # the user's pipes may have their fill of memory
+                fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
+
+    def next_lines(self, ended: bool) -> list[bytes]:
+        """Take the next lines out; none where there is no whole one, and more may come."""
+        end = self.kept.rfind(b"\n", 0, MAX_LINE)
+        if end < 0:
+            if len(self.kept) < MAX_LINE and not (ended and self.kept):
+                return []
+            lines = [bytes(self.kept[:MAX_LINE])]
+            del self.kept[:MAX_LINE]
+            return lines
+        lines = bytes(self.kept[:end]).split(b"\n", LINES)[:LINES]
+        del self.kept[: sum(map(len, lines)) + len(lines)]
+        return [line.removesuffix(b"\r") for line in lines]

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whether a program may be run as a hook, and if not, why not, in words.
+
+It must be one that nobody but root and the daemon's own user can change (`hookd.system.trust`), and so
+must be its interpreter. It is looked at before each run and then executed by its path, with every
+link resolved: a descriptor would be one more thing that the hook inherits, and the interpreter
+opens the script by its path in any case.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from hookd.config.files import Trail
+from hookd.runner.launch.accounts import PATH, Account
+from hookd.runner.run import capabilities
+from hookd.runner.run.invocation import PreparedHook
+from hookd.system.trust import (
+    PathError,
+    Steps,
+    has_acl,
+    kind_of,
+    mode,
+    printable,
+    resolve,
+    trusted_uids,
+    unchanged,
+)
+
+HEAD = 256  # bytes of a program that execve(2) looks at (BINPRM_BUF_SIZE)
+MAX_INTERPRETERS = 5  # scripts that interpret one another: execve(2) follows no more
+PROGRAM_ALLOWED = "an executable program that only root and hookd's own user can change"
+
+
+class Checker:
+    """Checks programs before each run; one whose path leads where it led needs only a look."""
+
+    def __init__(self, trusted: frozenset[int]) -> None:
+        self._trusted = trusted
+        self._passed: dict[tuple[str, str], tuple[str, Steps]] = {}
+
+    def check(self, path: str, search: str = PATH) -> str:
+        """Return the path to execute: the same program with every link resolved.
+
+        `search` is the PATH in which env(1) looks for what a `#!` line has it start. Raises
+        PathError.
+        """
+        real, steps = self._passed.get((path, search), ("", []))
+        if not steps or not unchanged(steps):
+            steps = []
+            real = self._program(path, steps)
+            interpreted = real
+            for _ in range(MAX_INTERPRETERS):
+                line = interpreter_of(interpreted)
+                if line is None:
+                    break
+                interpreter, argument = line
+                script, interpreted = (
+                    interpreted,
+                    self._interpreter(interpreted, interpreter, steps),
+                )
+                if os.path.basename(interpreter) == "env":
+                    _look_for_command(script, argument, search)
+            else:
+                raise PathError(
+                    f"{interpreted} is interpreted by more than {MAX_INTERPRETERS} scripts, one "
+                    "after the other"
+                )
+            self._passed[path, search] = real, steps
+        return real
+
+    def _program(self, path: str, steps: Steps) -> str:
+        real, info = resolve(path, self._trusted, steps)
+        if not stat.S_ISREG(info.st_mode):
+            raise PathError(f"{real} is a {kind_of(info)}")
+        if not info.st_mode & 0o111:
+            raise PathError(f"{real} is not executable (mode {mode(info)})")
+        return real
+
+    def _interpreter(self, path: str, interpreter: str, steps: Steps) -> str:
+        """Return the real path of what executes a program: it is to be trusted too."""
+        if not interpreter.startswith("/"):
+            raise PathError(f"{path} has the interpreter {interpreter}, a relative path")
+        try:
+            return self._program(interpreter, steps)
+        except PathError as e:
+            raise PathError(f"{path} has the interpreter {interpreter}: {e}") from None
+
+
+def check(path: str, trusted: frozenset[int] | None = None) -> str:
+    """Return the path to execute for a hook's program. Raises PathError."""
+    return Checker(trusted_uids() if trusted is None else trusted).check(path)
+
+
+def interpreter_of(path: str) -> tuple[str, str] | None:
+    """Return the interpreter that a program's `#!` line names, and its one argument ("": none).
+
+    None for a binary.
+
+    Raises PathError where execve(2) would refuse the program, or misunderstand it.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+            flags = os.statvfs(file.fileno()).f_flag
+    except PermissionError:
+        return None  # a binary may be executable and not readable; execve itself will tell
+    except OSError as e:
+        raise PathError(f"{path} cannot be read: {e.strerror}") from None
+    if flags & os.ST_NOEXEC:
+        raise PathError(f"{path} lies on a file system that is mounted noexec")
+    if head.startswith(b"#!"):
+        return _first_line(path, head)
+    if not head:
+        raise PathError(f"{path} is empty: no program, and no #! line")
+    if not head.startswith(b"\x7fELF"):
+        raise PathError(
+            f"{path} is no program: it begins neither with a #! line nor as an ELF binary"
+        )
+    return None
+
+
+def _first_line(path: str, head: bytes) -> tuple[str, str]:
+    line = head[2:].partition(b"\n")[0]
+    if line.endswith(b"\r"):
+        raise PathError(
+            f"{path} has a #! line that ends in CRLF, as Windows editors write it; "
+            "convert the file to Unix line ends"
+        )
+    if b"\0" in line:
+        raise PathError(f"{path} has a #! line with a NUL in it")
+    words = line.split(None, 1)
+    if not words:
+        raise PathError(f"{path} has a #! line without an interpreter")
+    return os.fsdecode(words[0]), os.fsdecode(b"".join(words[1:]).strip())
+
+
+def _look_for_command(script: str, argument: str, search: str) -> None:
+    """Raise PathError where env(1) would not find what a `#!` line has it start.
+
+    The kernel passes the rest of the line as one argument, which env splits only by `-S`.
+    """
+    if argument.startswith(("-S", "-vS", "--split-string")):
+        text = argument.partition("=" if argument.startswith("--") else "S")[2]
+        command = _command(text.split())
+    elif " " in argument and "/" not in argument.split()[0]:
+        raise PathError(
+            f"{script} has the interpreter env, which gets {argument!r} as one word (to have it "
+            "split, write env -S)"
+        )
+    else:
+        command = _command([argument] if argument else [])
+    if command is None or "/" in command or not search:
+        return  # env runs what it is told by its path, or nothing: it will say so itself
+    for directory in search.split(":"):
+        if os.access(os.path.join(directory or ".", command), os.X_OK):
+            return
+    raise PathError(
+        f"{script} has the interpreter env {command}, and there is no {command} in {search}"
+    )
+
+
+def _command(words: list[str]) -> str | None:
+    """Return the first of env's words that is neither an option nor a variable."""
+    words = list(reversed(words))
+    while words:
+        word = words.pop()
+        if word in ("-u", "--unset", "-C", "--chdir") and words:
+            words.pop()
+        elif not word.startswith("-") and "=" not in word:
+            return word.strip("'\"")
+    return None
+
+
+def problems(
+    checker: Checker, plan: PreparedHook, account: Account | None, trail: Trail
+) -> list[str]:
+    """Return what speaks against running a hook on this machine now, with the key of each."""
+    hook, found = plan.hook, []
+    trail.at(hook.command.program)
+    try:
+        real = checker.check(hook.command.program, plan.search)
+        if account is not None:
+            may_reach(real, account, "execute")
+    except PathError as e:
+        found.append(f"command: found {e}; allowed: {PROGRAM_ALLOWED}")
+    directory = hook.run.working_directory
+    trail.at(directory)
+    try:
+        if not stat.S_ISDIR((info := os.stat(directory)).st_mode):
+            raise PathError(f"{directory} is a {kind_of(info)}")
+        if account is not None:
+            may_reach(os.path.realpath(directory), account, "enter")
+    except OSError as e:
+        found.append(
+            f"run.working_directory: found {printable(directory)}: {e.strerror}; "
+            "allowed: a directory that the hook's user may enter"
+        )
+    except PathError as e:
+        found.append(
+            f"run.working_directory: found {e}; "
+            "allowed: a directory that the hook's user may enter"
+        )
+    return found + capabilities.problems(hook)
+
+
+def may_reach(path: str, account: Account, act: str) -> None:
+    """Raise PathError where a user may not `act` (execute or enter) on what stands at a path.
+
+    By the mode bits of each step, see path_resolution(7). Where an ACL stands (acl(5)), or root
+    asks, nothing is said: execve(2) will tell.
+    """
+    if account.uid == 0:
+        return
+    above = [path[:at] or "/" for at, letter in enumerate(path) if letter == "/"]
+    for directory in above:
+        _may(directory, account, "enter", 0o1)
+    _may(path, account, act, 0o1)
+
+
+def _may(path: str, account: Account, act: str, bits: int) -> None:
+    try:
+        info = os.stat(path)
+    except OSError as e:
+        raise PathError(f"{path} cannot be looked at: {e.strerror}") from None
+    if info.st_uid == account.uid:
+        granted = info.st_mode >> 6
+    elif info.st_gid in (account.gid, *account.groups):
+        granted = info.st_mode >> 3
+    else:
+        granted = info.st_mode
+    if granted & bits != bits and not has_acl(path):
+        raise PathError(f"user {account.name} may not {act} {path} (mode {mode(info)})")

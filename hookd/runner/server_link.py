@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The runner's end of the link: one server at a time, frames in, frames out; knows no message.
+
+A connection is read to its end before the next is served, so nothing that a dying server had
+still said is lost or comes late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from hookd.link import CHUNK, FrameReader, Message, Reload, encode_all
+from hookd.system import faults
+from hookd.system.sockets import credentials
+
+SERVER_USER = "hookd"
+SLICE = 64  # messages taken in one turn of the loop: a start may take a millisecond
+MOST_INBOX = 16 * SLICE  # messages that may wait, before no more are read
+
+
+class ServerLink:
+    """`welcome` makes what is said first, `take` is given each message, `complain` bad peers.
+
+    `failed` is given a message whose `take` has raised, and the error.
+    """
+
+    def __init__(
+        self,
+        welcome: Callable[[], list[Message]],
+        take: Callable[[Message], None],
+        failed: Callable[[Message, Exception], None],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._welcome = welcome
+        self._take = take
+        self._failed = failed
+        self._complain = complain
+        self._loop = asyncio.get_running_loop()
+        self._connection: _Connection | None = None
+        self._outbox: list[Message] = []
+        self._flush_soon = faults.Timer(self._flush)
+
+    def send(self, message: Message) -> None:
+        """Send a message with all others of this turn of the loop; dropped where nobody is.
+
+        Nothing is lost by that: the next server's Welcome has it.
+        """
+        if self._connection is None:
+            return
+        self._flush_soon.soon()
+        self._outbox.append(message)
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve one connection to its end."""
+        connection = _Connection(self._take, self._failed)
+        await self._loop.connect_accepted_socket(lambda: connection, sock)
+        try:
+            self._outbox = self._welcome()
+            self._connection = connection
+            self._flush()
+            error = await connection.closed
+        finally:
+            connection.abort()
+            self._connection = None
+            self._outbox = []
+        if error:
+            self._complain(error)
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Serve one server after the other, for ever."""
+        listener.setblocking(False)
+        while True:
+            sock, _ = await self._loop.sock_accept(listener)
+            _, uid, _ = credentials(sock)
+            if uid in allowed_peers():
+                await self.serve(sock)
+            else:
+                sock.close()
+                self._complain(f"a process of uid {uid} may not use the runner's socket")
+
+    async def close(self) -> None:
+        """Say what is still to be said and close the connection."""
+        if self._connection is not None:
+            self._flush()
+            await self._connection.finish()
+
+    def _flush(self) -> None:
+        messages, self._outbox = self._outbox, []
+        if self._connection is not None and messages:
+            for frame in encode_all(messages, lambda _, e: faults.report(e, "a message")):
+                self._connection.write(frame)
+
+
+class _Connection(faults.Connection):
+    """One connection. `closed` has the reason where it was not an ordinary end."""
+
+    def __init__(
+        self, take: Callable[[Message], None], failed: Callable[[Message, Exception], None]
+    ) -> None:
+        self._take = take
+        self._failed = failed
+        self._inbox: deque[Message] = deque()
+        self._hand_on_soon = faults.Timer(self._hand_on)
+        self._over = False  # whether no more comes
+        self._error = ""
+        self._stuffed = False  # whether what is said waits for a server that does not read
+        self._reloads = False  # whether the configuration is to be read
+        self._frames = FrameReader()
+        self._chunk = memoryview(bytearray(CHUNK))
+        self._transport: asyncio.Transport
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._chunk
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            messages = self._frames.feed(self._chunk[:nbytes])
+        except ValueError as e:
+            self._error = f"the server's message was not understood: {e}"
+            self._transport.abort()
+            return
+        for message in messages:
+            if isinstance(message, Reload):
+                if self._reloads:
+                    continue  # one load answers all that ask for it at the same time
+                self._reloads = True
+            self._inbox.append(message)
+        if len(self._inbox) > MOST_INBOX:
+            self._transport.pause_reading()
+        if self._inbox and self._hand_on_soon.when is None:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Hand on what has arrived, a slice in each turn of the loop: runs have theirs too."""
+        if self._stuffed:  # who does not read the answers is not given more of them
+            return
+        for _ in range(min(len(self._inbox), SLICE)):
+            message = self._inbox.popleft()
+            self._reloads = self._reloads and not isinstance(message, Reload)
+            faults.guarded(
+                "a message of the server", partial(self._take, message),
+                partial(self._failed, message),
+            )  # fmt: skip
+        if self._inbox:
+            self._hand_on_soon.soon()
+        elif self._over:
+            self._end()
+        if not self._over and len(self._inbox) <= MOST_INBOX:
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self._stuffed = True
+
+    def resume_writing(self) -> None:
+        self._stuffed = False
+        self._hand_on_soon.soon()
+
+    def lost(self) -> None:
+        """End when all that had arrived is done: nothing of it comes late."""
+        self._over, self._stuffed = True, False
+        self._hand_on_soon.soon()
+
+    def lost_all_the_same(self) -> None:
+        self._end()
+
+    def abort(self) -> None:
+        """End the connection, whatever is still to be said."""
+        self._transport.abort()
+
+    def write(self, data: bytes) -> None:
+        """Send; what the socket does not take at once is kept."""
+        self._transport.write(data)
+
+    async def finish(self) -> None:
+        """Send what is kept, then close."""
+        self._transport.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([self.closed], timeout=2.0)
+
+    def _end(self) -> None:
+        if not self.closed.done():
+            self.closed.set_result(self._error)
+
+
+def allowed_peers() -> set[int]:
+    """Return who may be the server: root, this process's user, and hookd's own."""
+    peers = {0, os.geteuid()}
+    with contextlib.suppress(KeyError):
+        peers.add(pwd.getpwnam(SERVER_USER).pw_uid)
+    return peers

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs on their way: from the database to the runner and, with their results, back to the database.
+
+Owns the scheduler, the registry of runs and what the runner has. The order of the writes is the
+point: on disk as handed over, then to the runner; on disk as ended, then settled with the runner.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from hookd.config.parse import Config
+from hookd.errors import InternalError
+from hookd.link import Belongs, Cancel, Ended, List, Message, Printed, Settled, Started, Welcome
+from hookd.model import HookRun, Phase
+from hookd.server.dispatch.gates import OVERDUE, Gates
+from hookd.server.dispatch.handover import Handover
+from hookd.server.dispatch.origin import OriginLookup
+from hookd.server.dispatch.reports import RunReports
+from hookd.server.dispatch.results import Results
+from hookd.server.runs.quarantine import Quarantine
+from hookd.server.runs.reconcile import newest, reconcile
+from hookd.server.runs.registry import RunRegistry
+from hookd.server.runs.run import Run, RunPhase
+from hookd.server.runs.scheduler import REFUSED, Decision, Drop, Scheduler
+from hookd.server.runs.watchers import JobEvent
+from hookd.server.storage.rows import age_of
+from hookd.server.storage.states import StoredState
+from hookd.server.storage.store import Store
+from hookd.server.storage.values import Finish, Finished, HookState, Now, OpenRun, StoredEvent
+from hookd.server.transport.runner_link import RunnerLink
+from hookd.system import faults
+from hookd.system.journal import Journal
+from hookd.system.records import STORAGE_LOST, WORK_RESTORED
+
+MEET_SEC = 1.0  # at least, for a gate that was running when hookd ended: it may have decided
+
+
+class Dispatcher:
+    """The owner of all runs that have not ended. `observe` is told when one starts or ends."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        link: RunnerLink,
+        journal: Journal,
+        now: Callable[[], Now],
+        observe: Callable[[int, HookRun], None],
+    ) -> None:
+        self.scheduler = Scheduler(config)
+        self.quarantine = Quarantine(config, self.scheduler.parked, journal)
+        self.registry = RunRegistry(config, observe)
+        self._config = config
+        self._store = store
+        self._link = link
+        self._journal = journal
+        self._now = now
+        self._results = Results(
+            config, store, journal, self.quarantine, now, self._on_disk, self._give_up
+        )
+        scheduler, registry, results = self.scheduler, self.registry, self._results
+        self.handover = Handover(
+            config, scheduler, registry, store, link, results, self._carry_out
+        )
+        self.origins = OriginLookup(link, registry)
+        self._gates = Gates(
+            config, scheduler, registry, self.handover, results, store, self._carry_out
+        )
+        self._aside: set[int] = set()  # runs of which nothing is done until the next start
+        self._reports = RunReports(registry, self.handover, results, link, self._aside)
+        self._timer = faults.Timer(self._tick)
+
+    # What comes from the jobs.
+
+    def add(self, stored: StoredEvent) -> JobEvent | None:
+        """Take over the runs of an event that has just been written; None if it has none."""
+        event, registry = stored.event, self.registry
+        if stored.duplicate:
+            return registry.event(stored.job, event.phase)
+        ends = event.phase is Phase.END and not stored.replay
+        if ends:
+            registry.open_jobs.discard(stored.job)
+        elif not stored.replay:
+            registry.open_jobs.add(stored.job)
+        drops = self.scheduler.job_ended(stored.job) if ends else []
+        runs: list[Run] = []
+        try:
+            for info, key in stored.runs:
+                if not self._known(info.run_id):  # read from the database since the write
+                    runs.append(
+                        registry.add(
+                            info, stored.job, event.job_id, key, stored.replay, event.test
+                        )
+                    )
+            self._plan(stored, runs, drops)
+        except Exception:
+            for run in runs:
+                if not run.known:  # the database is read again for it
+                    registry.forget(run)
+            raise
+        return registry.event(stored.job, event.phase)
+
+    def _plan(self, stored: StoredEvent, runs: Sequence[Run], drops: Sequence[Drop]) -> None:
+        """Give the runs of an event to the scheduler, and send those that have a slot already."""
+        now, new = time.monotonic(), {run.run_id for run in runs}
+        starts = [start for start in stored.handed if start.run_id in new]
+        handed = {start.run_id for start in starts}
+        for run in runs:
+            self._gates.watch(run, now)
+            if run.run_id in handed:
+                run.runner = stored.runner
+                self.scheduler.adopt(run)
+        waiting = [run for run in runs if run.run_id not in handed]
+        if waiting or drops:
+            self._carry_out([*drops, *self.scheduler.add(waiting, now)])
+        self.handover.send(starts, stored.runner)
+
+    def cancel(self, run_ids: Iterable[int], reason: str) -> list[int]:
+        """End these runs, waiting or running; return those that had not ended."""
+        runs = [run for run_id in run_ids if (run := self.registry.get(run_id)) is not None]
+        self._carry_out(self.scheduler.cancel(runs, reason))
+        return [run.run_id for run in runs]
+
+    def resume(self, hook: str, why: str) -> None:
+        """Free a parked hook and forget its failures."""
+        self.quarantine.resume(hook, why)
+        self._results.save([])
+
+    def configure(self, config: Config) -> None:
+        """Take a new configuration: a parked hook whose file has changed is freed."""
+        self._config = config
+        for part in (
+            self.scheduler, self.registry, self.handover, self._results, self._gates,
+        ):  # fmt: skip
+            part.configure(config)
+        if self.quarantine.configure(config):
+            self._results.save([])
+        self.handover.kick()
+
+    # The books, whenever they are opened: at a start and after a fault of the disk.
+
+    def restore(
+        self, runs: Sequence[OpenRun], states: Sequence[HookState], open_jobs: set[int]
+    ) -> None:
+        """Take over the open jobs, and every run that is not known here."""
+        for lost in self._store.marks.unsaid():
+            self._journal.send(STORAGE_LOST, detail=lost)
+        self.registry.open_jobs = open_jobs
+        self.quarantine.restore(states)
+        found: list[tuple[OpenRun, Run]] = []
+        for one in runs:
+            if not self._known(one.run.run_id):
+                faults.guarded(
+                    "a run from the database", partial(self._restored, one, found),
+                    partial(self._set_aside, one.run.run_id),
+                )  # fmt: skip
+        if not found:
+            return
+        waiting = [(one, run) for one, run in found if one.stored is StoredState.WAITING]
+        decisions = self.scheduler.add([run for _, run in waiting], time.monotonic())
+        # What an earlier instance had decided and not yet written down is decided again.
+        decisions += self.scheduler.obsolete([run for one, run in waiting if one.obsolete])
+        decisions += self.scheduler.cancel([run for one, run in waiting if one.refused], REFUSED)
+        decisions += self.scheduler.cancel([run for one, run in found if one.overdue], OVERDUE)
+        text = f"{len(waiting)} wait, {len(found) - len(waiting)} were started"
+        self._journal.send(WORK_RESTORED, detail=f"{len(found)} runs of earlier found: {text}")
+        self._carry_out(decisions)
+        if self.handover.instance is not None and len(waiting) < len(found):
+            self.ask_again()  # on disk, and not known here: the runner says what it has
+
+    def _known(self, run_id: int) -> bool:
+        run = self.registry.get(run_id)
+        return run_id in self._aside or (run is not None and run.known)
+
+    def ask_again(self) -> None:
+        """Have the runner say once more what it has; nothing starts until it has said so."""
+        self.disconnected()
+        self._link.send(List())
+
+    def _set_aside(self, run_id: int, error: Exception) -> None:
+        """Do nothing more with a run that cannot be dealt with: the next start tries again."""
+        self._aside.add(run_id)
+        run = self.registry.get(run_id)
+        if run is not None:
+            run.event.fail(InternalError(faults.words(error)))
+            self._remove(run)
+
+    def _remove(self, run: Run) -> None:
+        """Let a run go of which no more is to be told; what waits for it goes on."""
+        decisions = self.scheduler.ended(run, time.monotonic())
+        self.registry.forget(run)
+        self._carry_out(decisions)
+
+    def _give_up(self, finish: Finish, error: InternalError) -> None:
+        self._set_aside(finish.run_id, error)
+
+    def _restored(self, found: OpenRun, restored: list[tuple[OpenRun, Run]]) -> None:
+        """Take in one run from the database, and the runner that has it."""
+        half_known = self.registry.get(found.run.run_id)
+        if half_known is not None:  # an error came in between
+            self.registry.forget(half_known)
+        decided = found.replay or found.overdue
+        run = self.registry.add(
+            found.run, found.job, found.job_id, found.overlap_key, decided, found.test
+        )
+        run.overdue = found.overdue
+        handed = found.stored is StoredState.HANDED
+        age = age_of(found.since, self._now()) / 1e6
+        self._gates.watch(run, time.monotonic() - age, least=MEET_SEC if handed else 0.0)
+        if handed:
+            run.runner = found.runner
+            self.scheduler.adopt(run)
+        elif found.due_usec is not None:
+            run.due = self._due(run, found.due_usec)
+        restored.append((found, run))
+
+    def _due(self, run: Run, due_usec: int) -> float:
+        """Return when a run may start; no clock that was set makes it wait beyond max_backoff."""
+        hook = self._config.hooks.get(run.hook)
+        wait = max(0.0, (due_usec - self._now().usec) / 1e6)
+        most = hook.retry.max_backoff if hook is not None else 0.0
+        return time.monotonic() + min(wait, most)
+
+    # What comes from the runner.
+
+    def welcome(self, welcome: Welcome) -> None:
+        """Reconcile the runs with the runner that has just said who it is."""
+        self.handover.instance = welcome.instance
+        # An older copy of the database would give numbers again that the runner has used since.
+        self._store.marks.used_by_runner(newest(welcome))
+        self._reports.take(welcome.ended)
+        found = reconcile(self.registry, welcome)
+        started = {run.run_id: run.started_usec for run in welcome.running}
+        for run in found.attached:
+            self.registry.started(run.run_id, started[run.run_id])
+            if run.cancel_reason is not None:  # it may not have heard that
+                self._link.send(Cancel(run.run_id, run.cancel_reason))
+        if found.unknown:
+            detail = f"the runner has runs that the database does not have: {found.unknown}"
+            self._journal.send(WORK_RESTORED, detail=detail)
+        self._results.save([self._results.interrupted(run, why) for run, why in found.interrupted])
+        self.handover.take_back(found.never_arrived)
+
+    def messages(self, messages: Iterable[Message]) -> None:
+        """Act on what the runner says of runs."""
+        ended = []
+        for message in messages:
+            if isinstance(message, Ended):
+                ended.append(message)
+            else:
+                faults.guarded("a message of the runner", partial(self._take, message))
+        self._reports.take(ended)
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Started):
+            self.registry.started(message.run_id, message.started_usec)
+        elif isinstance(message, Belongs):
+            self.origins.answered(message)
+        elif isinstance(message, Printed):
+            run = self.registry.get(message.run_id)
+            if run is not None:
+                run.event.printed(message)
+
+    def disconnected(self) -> None:
+        """Note that the runner cannot be asked; nothing starts until the next Welcome."""
+        self.handover.instance = None
+        self.handover.ready = False
+
+    # Ending.
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+        finishes: list[Finish] = []
+        for decision in decisions:
+            faults.guarded(
+                "a decision on a run", partial(self._decided, decision, finishes),
+                partial(self._set_aside, decision.run.run_id),
+            )  # fmt: skip
+        self._results.save(finishes)
+        self._arm()
+        self.handover.kick()
+
+    def _decided(self, decision: Decision, finishes: list[Finish]) -> None:
+        run = decision.run
+        if isinstance(decision, Drop):
+            finishes.append(self._results.unstarted(run, decision.result, decision.reason))
+        elif run.cancel_reason is None:
+            run.cancel_reason = decision.reason
+            self._link.send(Cancel(run.run_id, decision.reason))
+
+    def _on_disk(self, finishes: list[Finish], finished: list[Finished]) -> None:
+        settled = []
+        for finish, written in zip(finishes, finished, strict=True):
+            run = self.registry.get(finish.run_id)
+            if run is None:  # set aside meanwhile
+                continue
+            if run.runner is not None:
+                settled.append(finish.run_id)
+            faults.guarded(
+                "the end of a run", partial(self._ended, run, finish, written),
+                partial(self._half_ended, run, finish),
+            )  # fmt: skip
+        if settled:
+            self._link.send(Settled(settled))
+        self._arm()
+        self.handover.kick()
+
+    def _half_ended(self, run: Run, finish: Finish, error: Exception) -> None:
+        """Let a run go whose end is on disk; what follows from it is read from there."""
+        try:
+            if finish.refusal is None:
+                run.event.fail(InternalError(faults.words(error)))
+            if run.phase is not RunPhase.ENDED:
+                self._remove(run)
+        finally:
+            self._store.missed()
+
+    def _ended(self, run: Run, finish: Finish, finished: Finished) -> None:
+        """Make a run's end known in memory, now that it is on disk."""
+        event = run.event
+        if finish.refusal is not None and event.refusal is None:
+            event.refusal = finish.refusal
+            self.registry.open_jobs.discard(event.job)
+        retry = self._retry(run, finished.retry)
+        decisions = self.scheduler.ended(run, time.monotonic(), retry)
+        self.registry.ended(run, finish.receipt)
+        if retry is not None and run.overdue:
+            decisions += self.scheduler.cancel([retry], OVERDUE)
+        if event.refusal is not None:
+            decisions += self.scheduler.refused(event.job)
+        if decisions:
+            self._carry_out(decisions)
+
+    def _retry(self, run: Run, info: HookRun | None) -> Run | None:
+        """Take in the next attempt of a run."""
+        if info is None or self.registry.get(info.run_id) is not None:
+            return None
+        decided = not run.gate or run.overdue
+        retry = self.registry.add(
+            info, run.job, run.event.job_id, run.overlap_key, decided, test=False
+        )
+        retry.overdue = run.overdue
+        self._gates.inherit(retry, run)
+        retry.due = run.retry_at
+        return retry
+
+    # What is seen from outside.
+
+    def abandon(self) -> None:
+        """Start nothing more, and send away all who wait: hookd stops."""
+        self.handover.stopping = True
+        self.registry.abandon()
+        self._gates.close()
+        self._timer.cancel()
+
+    def _arm(self) -> None:
+        """Keep a timer for the next run whose time comes."""
+        due = self.scheduler.next_due
+        if due is None or self.handover.stopping:
+            self._timer.cancel()
+        else:
+            self._timer.at(due)
+
+    def _tick(self) -> None:
+        self._carry_out(self.scheduler.tick(time.monotonic()))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How rows of the database become values of the model. Reads only; SQL and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from hookd.errors import NoSuchJob
+from hookd.model import Event, HookRun, Outcome, Phase, Result, RunState
+from hookd.server.storage.states import StoredState
+from hookd.server.storage.values import Now
+
+
+class JobRow(msgspec.Struct, frozen=True):
+    """A row of the table of jobs, as far as events are made from it."""
+
+    key: int
+    job_id: int
+    state: str
+    profile: str
+    user: str
+    client_ip: str
+    client_build_no: str
+    server_job_id: str | None
+    attributes: str
+    tie: bool
+    allowed: bool
+    reason: str | None
+    file_count: int
+    byte_count: int
+    outcome: str | None
+    message: str | None
+    started_usec: int
+    duration_usec: int | None
+    test: bool
+    boot_id: str
+    boottime_usec: int
+
+    def event(self, phase: Phase) -> Event:
+        """Return what a hook of this phase is told: at a start no more than was known then."""
+        common = {
+            "phase": phase,
+            "job_id": self.job_id,
+            "profile": self.profile,
+            "user": self.user,
+            "client_ip": self.client_ip,
+            "client_build_no": self.client_build_no,
+            "server_job_id": self.server_job_id,
+            "attributes": msgspec.json.decode(self.attributes, type=dict[str, str]),
+            "test": self.test,
+        }
+        if phase is Phase.START:
+            return Event(**common)  # type: ignore[arg-type]
+        return Event(
+            **common,  # type: ignore[arg-type]
+            file_count=self.file_count,
+            byte_count=self.byte_count,
+            outcome=Outcome(self.outcome) if self.outcome else None,
+            message=self.message,
+            duration_usec=self.duration_usec or 0,
+        )
+
+    def age(self, now: Now) -> int:
+        """Return how old the job is, in microseconds."""
+        return age_of(Now(self.started_usec, self.boottime_usec, self.boot_id), now)
+
+
+def age_of(since: Now, now: Now) -> int:
+    """Return the age of a job that began then, in microseconds.
+
+    By boot time where it began in this boot, so that a set clock neither ends a job nor keeps
+    it. A job of an earlier boot is at least as old as this boot, whatever the clock said then.
+    """
+    if since.boot_id == now.boot_id:
+        return now.boottime_usec - since.boottime_usec
+    return max(now.boottime_usec, now.usec - since.usec)
+
+
+JOBS = f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs"
+
+RUN_COLUMNS = ", ".join({"limit": '"limit"'}.get(name, name) for name in HookRun.__struct_fields__)
+"""The columns of a run in the order of HookRun's fields."""
+
+
+def job_row(connection: sqlite3.Connection, key: int) -> JobRow:
+    """Return the row of a job. Raises NoSuchJob."""
+    row = connection.execute(f"{JOBS} WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        raise NoSuchJob()
+    return job_row_of(row)
+
+
+def job_row_of(row: Sequence[object]) -> JobRow:
+    """Return what a row of JOBS tells of."""
+    values = dict(zip(JobRow.__struct_fields__, row, strict=True))
+    for name in ("tie", "allowed", "test"):
+        values[name] = bool(values[name])
+    return JobRow(**values)  # type: ignore[arg-type]
+
+
+def run_of(row: Sequence[object]) -> HookRun:
+    """Return the run that a row of RUN_COLUMNS tells of, as the outside sees its state."""
+    values = dict(zip(HookRun.__struct_fields__, row, strict=True))
+    values["state"] = RunState.ENDED if values["state"] == StoredState.ENDED else RunState.WAITING
+    values["phase"] = Phase(str(values["phase"]))
+    values["result"] = Result(str(values["result"])) if values["result"] else None
+    return HookRun(**values)  # type: ignore[arg-type]
+
+
+def new_run(run_id: int, hook: str, phase: Phase, attempt: int) -> HookRun:
+    """Return a run that waits."""
+    return HookRun(run_id=run_id, hook=hook, phase=phase, attempt=attempt, state=RunState.WAITING)

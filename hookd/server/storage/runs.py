@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is written down of runs, and of the hooks they are runs of.
+
+As in `hookd.server.storage.database`: look first, write last, inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from hookd.errors import QueueFull
+from hookd.link import Start
+from hookd.model import Event, HookRun, JobState, Phase
+from hookd.server.storage.rows import RUN_COLUMNS, job_row, new_run, run_of
+from hookd.server.storage.states import (
+    JOB_STATES,
+    Change,
+    JobChange,
+    StoredState,
+    after,
+    before,
+    check_repeat,
+)
+from hookd.server.storage.values import (
+    Claim,
+    Finish,
+    Finished,
+    HandedOver,
+    HookState,
+    NewRun,
+    Now,
+    OpenRun,
+    Slots,
+    StoredEvent,
+)
+
+RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
+
+
+class RunTable:
+    """The runs. `waiting` and `handed` count each hook's, before and after the runner has them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.waiting: Counter[str] = Counter()
+        self.handed: Counter[str] = Counter()
+
+    def load(self) -> None:
+        """Read what is kept in memory beside the database; also after a rollback."""
+        self.waiting.clear()
+        self.handed.clear()
+        for state, hook, count in self.connection.execute(
+            "SELECT state, hook, count(*) FROM runs WHERE state <> 'ended' GROUP BY state, hook"
+        ):
+            (self.waiting if state == StoredState.WAITING else self.handed)[hook] = count
+
+    @property
+    def queued(self) -> int:
+        """The number of runs that wait."""
+        return self.waiting.total()
+
+    def claim(self, runs: int, room: int) -> None:
+        """Raise QueueFull where so many more do not fit into so much room."""
+        if runs and self.queued + runs > room:
+            raise QueueFull(RETRY_AFTER_MSEC)
+
+    def add(
+        self, stored_event: StoredEvent, runs: Sequence[NewRun], slots: Slots | None = None
+    ) -> StoredEvent:
+        """Write runs of an event, and return it with them; of a replay, as the next attempts.
+
+        A run that nothing seems to keep waiting is written as handed over at once, which saves it
+        a transaction of its own.
+        """
+        job, event, phase = stored_event.job, stored_event.event, stored_event.event.phase
+        if runs and phase is Phase.END and self._starts_are_open(job):
+            slots = None
+        for new in runs:
+            attempt = self._next_attempt(job, phase, new.hook) if stored_event.replay else 1
+            runner = self._free(new, slots)
+            stored = StoredState.WAITING if runner is None else StoredState.HANDED
+            run_id = self._insert(
+                "INSERT INTO runs (job, phase, hook, attempt, state, runner, replay)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (job, phase.value, new.hook, attempt, stored.value, runner, stored_event.replay),
+            )
+            stored_event.runs.append((new_run(run_id, new.hook, phase, attempt), new.overlap_key))
+            if runner is None:
+                self.waiting[new.hook] += 1
+            else:
+                self.handed[new.hook] += 1
+                stored_event.runner = runner
+                stored_event.handed.append(Start(run_id, new.hook, attempt, event))
+        return stored_event
+
+    def of_event(self, job: int, phase: Phase) -> list[tuple[HookRun, str]]:
+        """Return the runs of an event that stands in the books; their keys are not kept."""
+        rows = self.connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE job = ? AND phase = ? ORDER BY run_id",
+            (job, phase.value),
+        )
+        return [(run_of(row), "") for row in rows]
+
+    def hand_over(self, claims: Sequence[Claim], slots: Slots) -> HandedOver:
+        """Write that these runs are this runner's from now on, as far as there are slots.
+
+        Raises IllegalChange.
+        """
+        found = HandedOver()
+        for claim in claims:
+            full = self.handed.total() >= slots.most or self.handed[claim.hook] >= claim.most
+            if full and self._state(claim.run_id) is StoredState.WAITING:
+                found.without_slot.append(claim.run_id)
+            elif self._change(claim.run_id, Change.HAND_OVER, (slots.runner,)):
+                self.waiting[claim.hook] -= 1
+                self.handed[claim.hook] += 1
+                found.starts.append(self._start(claim.run_id))
+        return found
+
+    def take_back(self, run_ids: Sequence[int]) -> None:
+        """Write that these runs wait again: no runner has started them. Raises IllegalChange."""
+        for run_id in run_ids:
+            if self._change(run_id, Change.TAKE_BACK, ()):
+                hook = self._start(run_id).hook
+                self.handed[hook] -= 1
+                self.waiting[hook] += 1
+
+    def skip(self, run_id: int) -> None:
+        """Give no new run this number or a smaller one: the runner has used it."""
+        self._execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'runs', 0"
+            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'runs')",
+            (),
+        )
+        self._execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'runs'", (run_id,)
+        )
+
+    def finish(self, finishes: Sequence[Finish], now: Now) -> list[Finished]:
+        """Write the ends of runs, their next attempts and their jobs' refusals."""
+        return [self._finish(finish, now) for finish in finishes]
+
+    def overdue(self, run_id: int, refusal: str | None, now: Now) -> None:
+        """Write that a gate's job was decided without it, and the refusal where it was one."""
+        self._execute("UPDATE runs SET overdue = 1 WHERE run_id = ?", (run_id,))
+        if refusal is not None:
+            query = "SELECT job FROM runs WHERE run_id = ?"
+            for (job,) in self.connection.execute(query, (run_id,)).fetchall():
+                self._execute(_REFUSE, (refusal, now.usec, job))
+
+    def open_runs(self, overlap_key: Callable[[str, Event], str]) -> list[OpenRun]:
+        """Return every run that has not ended, oldest first.
+
+        `overlap_key` makes a run's key from its hook's name and its event, which may be large
+        and is not kept.
+        """
+        rows = self.connection.execute(
+            "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec, replay, overdue"
+            " FROM runs WHERE state <> 'ended' ORDER BY run_id"
+        ).fetchall()
+        found = []
+        for run_id, job_key, phase, hook, attempt, state, runner, due, replay, overdue in rows:
+            job = job_row(self.connection, job_key)
+            open_run = OpenRun(
+                run=new_run(run_id, hook, Phase(phase), attempt),
+                job=job_key,
+                job_id=job.job_id,
+                overlap_key=overlap_key(hook, job.event(Phase(phase))),
+                refused=not job.allowed and phase == Phase.START and not replay,
+                obsolete=job.state == JobState.ENDED and phase == Phase.START and not replay,
+                replay=bool(replay),
+                test=job.test,
+                stored=StoredState(state),
+                runner=runner,
+                due_usec=due,
+                overdue=bool(overdue),
+                since=Now(job.started_usec, job.boottime_usec, job.boot_id),
+            )
+            found.append(open_run)
+        return found
+
+    def hook_states(self) -> list[HookState]:
+        """Return what is remembered of hooks."""
+        rows = self.connection.execute("SELECT name, failures, parked, digest FROM hooks")
+        return [HookState(name, n, bool(parked), digest) for name, n, parked, digest in rows]
+
+    def remember(self, state: HookState) -> None:
+        """Write what is remembered of a hook."""
+        self._execute(
+            "INSERT INTO hooks (name, failures, parked, digest) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET failures = excluded.failures,"
+            " parked = excluded.parked, digest = excluded.digest",
+            (state.name, state.failures, state.parked, state.digest),
+        )
+
+    # The parts.
+
+    def _starts_are_open(self, job: int) -> bool:
+        """Return whether a start run of a job has not ended: its end runs have to wait."""
+        query = "SELECT 1 FROM runs WHERE job = ? AND phase = 'start' AND state <> 'ended' LIMIT 1"
+        return self.connection.execute(query, (job,)).fetchone() is not None
+
+    def _free(self, new: NewRun, slots: Slots | None) -> str | None:
+        """Return the runner that starts a run at once, None where it has to wait."""
+        if slots is None or self.handed.total() >= slots.most:
+            return None
+        free = not self.waiting[new.hook] and self.handed[new.hook] < new.at_once
+        return slots.runner if free else None
+
+    def _finish(self, finish: Finish, now: Now) -> Finished:
+        row = self.connection.execute(
+            "SELECT job, phase, hook, state, replay FROM runs WHERE run_id = ?", (finish.run_id,)
+        ).fetchone()
+        if row is None:
+            return Finished(finish.run_id, False, None)
+        job, phase, hook, state, replay = row
+        receipt = finish.receipt
+        news = self._change(
+            finish.run_id,
+            Change.END,
+            (
+                receipt.result.value, receipt.exit_status, receipt.signal, receipt.limit,
+                receipt.reason, receipt.started_usec, receipt.ended_usec, receipt.duration_usec,
+                receipt.cpu_usec, receipt.memory_peak, receipt.output_bytes,
+                receipt.output_dropped, receipt.leftovers, receipt.survivors,
+            ),
+        )  # fmt: skip
+        if not news:
+            return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
+        (self.waiting if state == StoredState.WAITING else self.handed)[hook] -= 1
+        if finish.refusal is not None:
+            self._execute(_REFUSE, (finish.refusal, now.usec, job))
+        retry = None
+        if finish.retry_due_usec is not None:
+            attempt = self._next_attempt(job, Phase(phase), hook)
+            run_id = self._insert(
+                "INSERT INTO runs (job, phase, hook, attempt, state, replay, due_usec)"
+                " VALUES (?, ?, ?, ?, 'waiting', ?, ?)",
+                (job, phase, hook, attempt, replay, finish.retry_due_usec),
+            )
+            self.waiting[hook] += 1
+            retry = new_run(run_id, hook, Phase(phase), attempt)
+        return Finished(finish.run_id, True, retry)
+
+    def _following(self, run_id: int, job: int, phase: str, hook: str) -> HookRun | None:
+        """Return the next attempt of a run, where one waits."""
+        row = self.connection.execute(
+            "SELECT run_id, attempt FROM runs WHERE job = ? AND phase = ? AND hook = ?"
+            " AND run_id > ? AND state = 'waiting' AND due_usec IS NOT NULL",
+            (job, phase, hook, run_id),
+        ).fetchone()
+        return new_run(row[0], hook, Phase(phase), row[1]) if row is not None else None
+
+    def _next_attempt(self, job: int, phase: Phase, hook: str) -> int:
+        row = self.connection.execute(
+            "SELECT max(attempt) FROM runs WHERE job = ? AND phase = ? AND hook = ?",
+            (job, phase.value, hook),
+        ).fetchone()
+        return int(row[0] or 0) + 1
+
+    def _start(self, run_id: int) -> Start:
+        job, phase, hook, attempt = self.connection.execute(
+            "SELECT job, phase, hook, attempt FROM runs WHERE run_id = ?", (run_id,)
+        ).fetchone()
+        return Start(run_id, hook, attempt, job_row(self.connection, job).event(Phase(phase)))
+
+    def _change(self, run_id: int, change: Change, values: tuple[object, ...]) -> bool:
+        """Change a run; return whether that is news. Raises IllegalChange."""
+        if self._execute(_CHANGES[change], (*values, run_id)):
+            return True
+        check_repeat(run_id, self._state(run_id), change)
+        return False
+
+    def _state(self, run_id: int) -> StoredState | None:
+        row = self.connection.execute("SELECT state FROM runs WHERE run_id = ?", (run_id,))
+        found = row.fetchone()
+        return StoredState(found[0]) if found else None
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> int:
+        return self.connection.execute(statement, values).rowcount
+
+    def _insert(self, statement: str, values: tuple[object, ...]) -> int:
+        return self.connection.execute(statement, values).lastrowid or 0
+
+
+_COLUMNS = {
+    Change.HAND_OVER: "runner = ?",
+    Change.TAKE_BACK: "runner = NULL",
+    Change.END: (
+        'result = ?, exit_status = ?, signal = ?, "limit" = ?, reason = ?, started_usec = ?,'
+        " ended_usec = ?, duration_usec = ?, cpu_usec = ?, memory_peak = ?, output_bytes = ?,"
+        " output_dropped = ?, leftovers = ?, survivors = ?"
+    ),
+}
+"""What is written beside the state."""
+
+
+def _listed(states: Iterable[str]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+# The table of states decides inside the statements: what it does not have changes no row.
+_CHANGES = {
+    change: f"UPDATE runs SET state = '{after(change)}', {columns}"
+    f" WHERE run_id = ? AND state IN ({_listed(before(change))})"
+    for change, columns in _COLUMNS.items()
+}
+_REFUSE = (
+    "UPDATE jobs SET allowed = 0, reason = ?, ended_usec = coalesce(ended_usec, ?), state = CASE"
+    + "".join(
+        f" WHEN state = '{state}' THEN '{changes[JobChange.REFUSE]}'"
+        for state, changes in JOB_STATES.items()
+    )
+    + " END WHERE key = ? AND allowed"
+)

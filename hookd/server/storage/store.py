@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The database as a facility: one writer that commits in groups, one reader, and their faults.
+
+Both work in threads of their own, so the event loop never waits for a disk. All that is handed in
+while a commit is under way shares the next one. While the statements of a batch run, which takes
+microseconds, the loop stands back: two threads that fight over the interpreter's lock at every
+statement cost more than the statements do. But it stands back for `STAND_BACK_SEC` at most, since
+a statement may have to read from a disk that hangs.
+
+A fault of the disk fails what was asked, with the reason; the next request tries again, so that
+hookd recovers when the disk does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from hookd.errors import HookdError, InternalError, StorageFailure
+from hookd.server.storage.database import Database
+from hookd.server.storage.database_file import (
+    CREATED,
+    CREATED_TEXT,
+    DATABASE,
+    check_directory,
+    check_file,
+    connect,
+    identity,
+    lock,
+    make_durable,
+    reason,
+    try_out,
+)
+from hookd.server.storage.marks import Marks
+from hookd.server.storage.schema import WrongDatabase, examine, migrate
+from hookd.system import faults
+
+T = TypeVar("T")
+
+MAX_BATCH = 512  # operations that share a commit: bounds the wait of the first of them
+STAND_BACK_SEC = 0.01  # given to the statements of a batch before the loop goes on beside them
+
+_SHARED_FAULTS = (sqlite3.OperationalError, OSError, WrongDatabase)
+"""What would fail every operation of a batch: the disk, the directory, the wrong file."""
+
+_DISK_FAULTS = (sqlite3.Error, OSError, WrongDatabase, ValueError, msgspec.MsgspecError)
+"""What is no error of hookd's own; the last two are what a damaged value gives."""
+
+
+class _Operation(Generic[T]):
+    """One thing to do in a transaction, and whom to tell."""
+
+    __slots__ = ("act", "done", "failed", "outcome")
+
+    def __init__(
+        self,
+        act: Callable[[Database], T],
+        done: Callable[[T | HookdError], None],
+        failed: Callable[[Exception], None] | None,
+    ) -> None:
+        self.act = act
+        self.done = done
+        self.failed = failed
+        self.outcome: Any = None  # T or HookdError, once it is known
+
+
+class _Batch:
+    """Operations that share a commit. `begun` is free when their statements have run."""
+
+    __slots__ = ("begun", "operations")
+
+    def __init__(self, operations: list[_Operation[Any]]) -> None:
+        self.operations = operations
+        self.begun = threading.Lock()
+        self.begun.acquire()
+
+
+class Store:
+    """Owns the state directory: its lock, the database, the two threads.
+
+    `created`: whether it has made a new database. `marks`: what IDs were given, and what is lost.
+    `on_health` is called in the event loop with the reason when the database begins to fail, with
+    another when that changes, and with None when `try_out` has found that it works again.
+    `opened` is called in the writer's thread whenever the database has been opened, before
+    anything else is done with it, to read what its owner must know; what it returns is called in
+    the event loop before any outcome is delivered. `missed` is called in the event loop when what
+    is on disk could not be told to all: memory may know less.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        boot_id: str,
+        per_boot_ids: bool,
+        on_health: Callable[[str | None], None],
+        opened: Callable[[Database], Callable[[], None]] = lambda _: lambda: None,
+        missed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.path = directory / DATABASE
+        self._boot_id = boot_id
+        self.per_boot_ids = per_boot_ids
+        self._on_health = on_health
+        self._opened = opened
+        self.missed = missed
+        self._loop = asyncio.get_running_loop()
+        self._lock = lock(directory)
+        self._books: Database | None = None
+        self.marks = Marks(self.path, boot_id)
+        self.created = False
+        self._identity: tuple[int, int] | None = None
+        self._fault: str | None = None
+        self._waiting: deque[_Operation[Any]] = deque()
+        self._committing = False
+        self._begin_soon = faults.Timer(self._begin)
+        self._told: deque[tuple[str, Callable[[], None]]] = deque()  # by the threads, to the loop
+        self._tell_soon = faults.Timer(self._tell)
+        self._batches: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._write, name="hookd-writer"),
+            threading.Thread(target=self._read, name="hookd-reader"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(
+        self,
+        act: Callable[[Database], T],
+        done: Callable[[T | HookdError], None],
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Have `act` done in the next transaction; `done` hears of it once it is on disk.
+
+        `done` is called in the event loop with what `act` returned, with the HookdError it
+        raised, or with StorageFailure; never not at all. Should it raise itself, `failed` ends
+        what it was for.
+        """
+        self._waiting.append(_Operation(act, done, failed))
+        self._arm()
+
+    async def write(self, act: Callable[[Database], T]) -> T:
+        """Have `act` done in the next transaction; return its value once it is on disk.
+
+        Raises what `act` raised, or StorageFailure. Being cancelled does not undo the write.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        self.submit(
+            act,
+            lambda outcome: complete(future, outcome),
+            lambda error: complete(future, InternalError(faults.words(error))),
+        )
+        return await future
+
+    async def try_out(self) -> None:
+        """See whether an event of full size can be written; `on_health` hears what is new of it.
+
+        A small write that succeeds says nothing of that, so it never makes storage well again.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._batches.put(future)
+        await future
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `query` finds. Raises what it raised, or StorageFailure."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._reads.put(_Read(query, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was handed in, close the database, give the directory free."""
+        while self._waiting or self._committing:
+            with contextlib.suppress(StorageFailure):  # those who asked have been told
+                await self.write(lambda _: None)
+        await asyncio.to_thread(self._join)
+        os.close(self._lock)
+
+    def _join(self) -> None:
+        writer, reader = self._threads
+        self._reads.put(None)
+        reader.join()  # first: the last connection puts the log into the database
+        self._batches.put(None)
+        writer.join()
+
+    def _arm(self) -> None:
+        """Have a batch begin after this turn of the loop, with all that still comes in it."""
+        if self._waiting and not self._committing:
+            self._begin_soon.soon()
+
+    def _begin(self) -> None:
+        """Give the writer its next batch, and stand back while the statements run."""
+        if self._committing or not self._waiting:
+            return
+        self._committing = True
+        size = min(len(self._waiting), MAX_BATCH)
+        batch = _Batch([self._waiting.popleft() for _ in range(size)])
+        self._batches.put(batch)
+        batch.begun.acquire(timeout=STAND_BACK_SEC)
+
+    def _deliver(self, batch: _Batch) -> None:
+        """Tell all outcomes of a batch; what that leads to is in the next one."""
+        self._committing = False
+        for operation in batch.operations:
+            faults.guarded(
+                "an outcome on disk", partial(operation.done, operation.outcome),
+                partial(self._undelivered, operation),
+            )  # fmt: skip
+        self._arm()
+
+    def _undelivered(self, operation: _Operation[Any], error: Exception) -> None:
+        """End what an outcome was for that could not be told; what is on disk goes on."""
+        try:
+            if operation.failed is not None:
+                operation.failed(error)
+        finally:
+            self.missed()
+
+    def _from_thread(self, what: str, tell: Callable[[], None]) -> None:
+        """Have the event loop told something, in order; called in the threads."""
+        self._told.append((what, tell))
+        self._loop.call_soon_threadsafe(self._tell_soon.soon)
+
+    def _tell(self) -> None:
+        while self._told:
+            what, tell = self._told.popleft()
+            faults.guarded(what, tell)
+
+    # The writer's thread.
+
+    def _write(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            if isinstance(batch, asyncio.Future):
+                self._try_out()
+                self._from_thread("a trial", partial(complete, batch, None))
+                continue
+            try:
+                self._commit(batch.operations, batch.begun.release)
+            except Exception as e:  # whatever it is: the thread and those who wait outlive it
+                self._from_thread("the writer", partial(faults.report, e, "a commit"))
+                for operation in batch.operations:
+                    operation.outcome = InternalError(faults.words(e))
+            self._from_thread("a batch", partial(self._deliver, batch))
+        self.marks.close(clean=self._books is not None)
+        self._close()
+
+    def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
+        """Do them in one transaction; all fail with a fault of the disk.
+
+        `begun` is called when only the COMMIT is left.
+        """
+        try:
+            try:
+                db = self._transaction(operations)
+            finally:
+                begun()
+            db.connection.execute("COMMIT")
+            self.marks.given(db.connection)
+        except Exception as e:  # whatever it is: those who wait must hear of it
+            self._close()
+            if not isinstance(e, _SHARED_FAULTS) and len(operations) > 1:
+                # One operation's own fault: the others must not suffer for it. Each is tried
+                # alone, for what was done before the fault is rolled back with the rest.
+                for operation in operations:
+                    self._commit([operation], lambda: None)
+                return
+            if isinstance(e, _DISK_FAULTS):
+                fault: HookdError = StorageFailure(reason(e, self.path))
+                self._health(str(fault))
+            else:
+                fault = InternalError(faults.words(e))
+                self._from_thread("a transaction", partial(faults.report, e, "a transaction"))
+            for operation in operations:
+                operation.outcome = fault
+
+    def _try_out(self) -> None:
+        """See whether an event of full size can be written, and say so."""
+        try:
+            try_out(self._open().connection, self.path)
+        except Exception as e:  # whatever it is: as in a transaction
+            self._close()
+            if isinstance(e, _DISK_FAULTS):
+                self._health(reason(e, self.path))
+            else:
+                self._from_thread("a trial", partial(faults.report, e, "a trial of the disk"))
+        else:
+            self._health(None)
+
+    def _transaction(self, operations: list[_Operation[Any]]) -> Database:
+        """Run the statements of these; return the books, for the COMMIT."""
+        db = self._open()
+        db.per_boot_ids = self.per_boot_ids
+        db.connection.execute("BEGIN IMMEDIATE")
+        self.marks.skip(db.connection)
+        for operation in operations:
+            try:
+                operation.outcome = operation.act(db)
+            except HookdError as e:
+                operation.outcome = e
+        self.marks.reserve(db.connection)
+        return db
+
+    def _health(self, fault: str | None) -> None:
+        if fault != self._fault:
+            self._fault = fault
+            self._from_thread("storage's health", partial(self._on_health, fault))
+
+    def _open(self) -> Database:
+        """Return the books, opened anew after a fault; the file must be the one it was."""
+        if self._books is not None:
+            if identity(self.path) != self._identity:
+                raise WrongDatabase(
+                    "the database was removed or replaced while hookd was using it"
+                )
+            return self._books
+        check_directory(self.path)
+        check_file(self.path, self._identity)
+        marker = self.path.parent / CREATED
+        connection = connect(self.path)
+        try:
+            examine(connection, may_be_empty=not marker.exists())
+            make_durable(connection)
+            new = migrate(connection)
+            self.created |= new
+            self.marks.meet(connection, new)
+            db = Database(connection, self._boot_id, self.per_boot_ids)
+            db.load()
+            if not marker.exists():
+                marker.write_text(CREATED_TEXT)
+            self._from_thread("the books are open", self._opened(db))
+        except BaseException:
+            connection.close()
+            raise
+        self._identity = identity(self.path)
+        self._books = db
+        return db
+
+    def _close(self) -> None:
+        self.marks.forget()
+        if self._books is not None:
+            db, self._books = self._books, None
+            try:
+                if db.connection.in_transaction:
+                    db.connection.execute("ROLLBACK")
+                db.connection.close()
+            except sqlite3.Error:
+                pass  # the fault that led here has been told; a new connection follows
+
+    # The reader's thread.
+
+    def _read(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while (read := self._reads.get()) is not None:
+            outcome: Any
+            try:
+                if connection is None:
+                    connection = connect(self.path, read_only=True)
+                outcome = read.query(connection)
+            except HookdError as e:
+                outcome = e
+            except Exception as e:  # whatever it is
+                outcome = StorageFailure(reason(e, self.path))
+                if not isinstance(e, _DISK_FAULTS):
+                    outcome = InternalError(faults.words(e))
+                    self._from_thread("a query", partial(faults.report, e, "a query"))
+                if connection is not None:
+                    connection.close()
+                connection = None
+            self._from_thread("what was read", partial(complete, read.future, outcome))
+        if connection is not None:
+            connection.close()
+
+
+class _Read(Generic[T]):
+    """One query, and the future of its answer."""
+
+    __slots__ = ("future", "query")
+
+    def __init__(
+        self, query: Callable[[sqlite3.Connection], T], future: asyncio.Future[T]
+    ) -> None:
+        self.query = query
+        self.future = future
+
+
+def complete(future: asyncio.Future[T], outcome: T | HookdError) -> None:
+    """Give a future its value or its error, unless nobody waits for it any more."""
+    if future.done():
+        return
+    if isinstance(outcome, HookdError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the books are told and tell: values that cross from the server's files into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from hookd.link import Start
+from hookd.model import INT_MAX, Event, HookRun, Outcome, Receipt
+from hookd.server.storage.states import StoredState
+
+
+class Now(msgspec.Struct, frozen=True):
+    """One moment on both clocks: real time for people, boot time for lengths of time."""
+
+    usec: int
+    boottime_usec: int
+    boot_id: str
+
+
+class NewRun(msgspec.Struct, frozen=True):
+    """A run as it is first written: the hook's name and what makes runs of it rivals.
+
+    `at_once`: how many runs of the hook may run at once, this one among them; 0: it has to wait.
+    """
+
+    hook: str
+    overlap_key: str
+    at_once: int = 0
+
+
+class Slots(msgspec.Struct, frozen=True):
+    """A runner that starts what it is given, and how many runs it may have in all."""
+
+    runner: str
+    most: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A run that the scheduler wants to start, and how many runs of its hook may have a slot."""
+
+    run_id: int
+    hook: str
+    most: int
+
+
+class HandedOver(msgspec.Struct, frozen=True):
+    """What became of claims: what the runner is to be told, and runs for which no slot is left.
+
+    A run in neither was handed over before.
+    """
+
+    starts: list[Start] = []
+    without_slot: list[int] = []
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How an event is written: by what holds at the moment at which it is handed in.
+
+    `matched` returns the runs of what matches the event; it is pure, and called inside the
+    transaction. `room`: how many runs may wait in all. Without `slots` each of its runs waits.
+    """
+
+    matched: Callable[[Event], Sequence[NewRun]]
+    now: Now
+    room: int = INT_MAX
+    slots: Slots | None = None
+
+
+class StoredEvent(msgspec.Struct, kw_only=True):
+    """An event that stands in the books; `runs` in the order they were planned.
+
+    `handed` are those that stand there as handed over to `runner` already.
+    """
+
+    job: int
+    event: Event
+    duplicate: bool = False
+    allowed: bool = True
+    reason: str | None = None
+    tie: bool = False
+    replay: bool = False
+    runs: list[tuple[HookRun, str]] = []
+    handed: list[Start] = []
+    runner: str | None = None
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What StartJob asks to be written."""
+
+    event: Event
+    request_id: str | None
+    tie: bool
+    uid: int
+
+
+class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an end asks to be written. `job` names it by its key: hookd's own, for lost jobs."""
+
+    job: int | None = None
+    job_id: int | None = None
+    server_job_id: str | None = None
+    uid: int = -1
+    file_count: int = 0
+    byte_count: int = 0
+    outcome: Outcome
+    message: str | None = None
+    request_id: str | None = None
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a run: its receipt, perhaps another attempt, perhaps the job's refusal."""
+
+    run_id: int
+    receipt: Receipt
+    retry_due_usec: int | None = None
+    refusal: str | None = None
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What became of a Finish: `news` is False when the run had ended before."""
+
+    run_id: int
+    news: bool
+    retry: HookRun | None
+
+
+class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that has not ended, as a start finds it.
+
+    `refused`: its job's start was; `obsolete`: a start run whose job has ended. Never of a replay.
+    `overdue`: a gate without which its job was decided. `since`: when its job started.
+    """
+
+    run: HookRun
+    job: int
+    job_id: int
+    overlap_key: str
+    refused: bool
+    obsolete: bool
+    replay: bool
+    test: bool
+    stored: StoredState
+    runner: str | None
+    due_usec: int | None
+    overdue: bool
+    since: Now
+
+
+class HookState(msgspec.Struct, frozen=True):
+    """What is remembered of a hook: failures in a row, and whether it is parked."""
+
+    name: str
+    failures: int
+    parked: bool
+    digest: str

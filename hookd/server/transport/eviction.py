@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who has to go where there is no room: for one more connection, for what all of them hold.
+
+Pure: guests are numbers, and a way to be told. The rule is the same everywhere: who takes most
+gives way, and nobody is kept out by another who has more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Protocol
+
+MAX_CONNECTIONS = 1024  # in all: more than a host has backup jobs, and some ten MB of memory
+SPARE_DESCRIPTORS = 256  # for all else: the database, the link, a runner of our own, reloads
+MAX_HELD = 16 * 1024 * 1024  # bytes of all calls and all unread answers together
+
+
+class Evictable(Protocol):
+    """A connection."""
+
+    @property
+    def uid(self) -> int:
+        """Whose it is."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that it makes us keep."""
+
+    def cut(self, reason: str) -> None:
+        """End it, for a reason that is told."""
+
+
+class Evictor:
+    """All guests, and what there is for them."""
+
+    def __init__(self) -> None:
+        self._connections = MAX_CONNECTIONS
+        self._connections_open: set[Evictable] = set()
+        self._users: Counter[int] = Counter()
+        self._resting: defaultdict[int, dict[Evictable, None]] = defaultdict(dict)
+        self._held = 0  # at most: what has gone since it was counted is still in it
+
+    def fit(self, descriptors: int) -> None:
+        """Take no more connections than a process with so many descriptors can have."""
+        self._connections = min(
+            MAX_CONNECTIONS, max(descriptors - SPARE_DESCRIPTORS, descriptors // 2)
+        )
+
+    def enter(self, evictable: Evictable) -> None:
+        """Count a connection."""
+        self._connections_open.add(evictable)
+        self._users[evictable.uid] += 1
+
+    def leave(self, evictable: Evictable) -> None:
+        """Count it no longer."""
+        self.work(evictable)
+        self._connections_open.remove(evictable)
+        self._users -= Counter((evictable.uid,))  # which forgets who has none left
+
+    def rest(self, evictable: Evictable) -> None:
+        """Take note that nothing would be lost with it; of each user, the first to rest goes."""
+        self._resting[evictable.uid][evictable] = None
+
+    def work(self, evictable: Evictable) -> None:
+        """Take note that it must not be ended to make room, or is at its end anyway."""
+        resting = self._resting[evictable.uid]
+        resting.pop(evictable, None)
+        if not resting:
+            del self._resting[evictable.uid]
+
+    def refusal(self, uid: int) -> str | None:
+        """Return why a user can have no further connection; None where it can, perhaps by now.
+
+        One user never takes the last quarter.
+        """
+        most = self._connections * 3 // 4
+        if self._users[uid] >= most:
+            why = f"the user has {most} connections open"
+            return None if self._evict(uid, why) else why
+        if len(self._connections_open) >= self._connections:
+            why = f"{self._connections} connections are open"
+            return None if self.make(uid, why) else why
+        return None
+
+    def make(self, uid: int | None, why: str) -> bool:
+        """End a connection of who has most, of those that have more than this user or are it.
+
+        Returns False if none can go.
+        """
+        own = 0 if uid is None else self._users[uid]
+        return any(
+            self._evict(other, why)
+            for other, count in self._users.most_common()
+            if count > own or other == uid
+        )
+
+    def took(self, size: int) -> None:
+        """Note bytes that have come to be held; where all are too many, end who has most.
+
+        What is gone again is not noted: all is counted anew whenever it might be too much, and
+        room is made for a quarter, so that this is rare.
+        """
+        self._held += size
+        if self._held <= MAX_HELD:
+            return
+        held = {evictable: evictable.held for evictable in self._connections_open}
+        self._held = sum(held.values())
+        for evictable in sorted(held, key=held.__getitem__, reverse=True):
+            if self._held <= MAX_HELD * 3 // 4:
+                break
+            evictable.cut(
+                f"all connections hold over {MAX_HELD * 3 // 4} bytes, and it has the most"
+            )
+            self._held -= held[evictable]
+
+    def _evict(self, uid: int, why: str) -> bool:
+        evictable = next(iter(self._resting.get(uid, ())), None)
+        if evictable is None:
+            return False
+        self.work(evictable)
+        evictable.cut(why)
+        return True

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Hearing of a hang-up on a connection that is not being read: asyncio alone would not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+
+from hookd.system import faults
+
+
+class Hangups:
+    """Descriptors that are watched, each with whom to tell, once.
+
+    An empty event mask still reports EPOLLHUP (epoll_ctl(2)): both directions are closed.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[], None]] = {}
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._hung_up)
+
+    def watch(self, fd: int, tell: Callable[[], None]) -> None:
+        """Call `tell` when the peer is gone; a descriptor that is watched already stays so."""
+        if fd not in self._watched:
+            self._watched[fd] = tell
+            self._epoll.register(fd, 0)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching: reading notices by itself again, or there is nothing left to notice."""
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Stop watching all."""
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def _hung_up(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            tell = self._watched[fd]
+            self.unwatch(fd)
+            faults.guarded("a hang-up", tell)

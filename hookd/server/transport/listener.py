@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The socket: takes connections in, as many as there is room for, and closes them at the end.
+
+All of them together are bounded here, as each is in `hookd.server.transport.connection`: where there is no room
+it is made at the cost of who takes most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from hookd.server.transport.connection import Connection, Handler, Knows, Report, Shared
+from hookd.server.transport.peer import Peer
+from hookd.system import faults
+from hookd.system.sockets import BACKLOG, credentials
+
+ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
+ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
+
+
+class Listener:
+    """All connections of one listening socket, and the room that there is for them."""
+
+    def __init__(
+        self, handler: Handler, knows: Knows, report: Report, on_lost: Callable[[Connection], None]
+    ) -> None:
+        self._shared = Shared(report, on_lost)
+        self._handler = handler
+        self._knows = knows
+        self._loop = asyncio.get_running_loop()
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._socket: socket.socket | None = None
+        self._again: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def start(self, sock: socket.socket) -> None:
+        """Begin to accept on a socket that is bound, and may listen already (systemd's)."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._shared.evictor.fit(soft)
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._socket = sock
+        self._loop.add_reader(sock, self._accept, sock)
+
+    def stop_accepting(self) -> None:
+        """Take no more connections: they wait in the kernel for the next instance."""
+        if self._again is not None:
+            self._again.cancel()
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    async def close(self, patience: float) -> None:
+        """Close every connection; those that are being answered get `patience` seconds for it."""
+        self.stop_accepting()
+        tasks = set(self._connections.values())
+        for connection in list(self._connections):
+            connection.finish()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        self._shared.hangups.close()
+
+    # Accepting. asyncio's own way takes in the whole backlog before anybody has a turn, and stops
+    # for a second when there is no descriptor.
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPT_AT_ONCE):
+            try:
+                sock, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as e:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)
+                self._rest(listening)
+                if e.errno == errno.EMFILE:
+                    self._shared.evictor.make(None, "no descriptor is left for another connection")
+                return
+            faults.guarded("a connection", partial(self._admit, sock), partial(_refuse, sock))
+
+    def _rest(self, listening: socket.socket) -> None:
+        """Leave those who wait in the kernel alone until there may be a descriptor again."""
+        self._loop.remove_reader(listening)
+        self._again = self._loop.call_later(
+            ACCEPT_AGAIN_SEC, self._loop.add_reader, listening, self._accept, listening
+        )
+
+    def _admit(self, sock: socket.socket) -> None:
+        """Take in a connection if there is room."""
+        peer = Peer(*credentials(sock))
+        if refusal := self._shared.evictor.refusal(peer.uid):
+            sock.close()
+            self._shared.report(peer, refusal)
+            return
+        connection = Connection(self._shared, peer)
+        self._shared.evictor.enter(connection)
+        self._connections[connection] = self._loop.create_task(self._serve(connection, sock))
+
+    async def _serve(self, connection: Connection, sock: socket.socket) -> None:
+        """Serve a connection to its end, which an error of hookd's own is too."""
+        try:
+            sock.setblocking(False)
+            await self._loop.connect_accepted_socket(lambda: connection, sock)
+            await connection.serve(self._handler, self._knows)
+        except Exception as e:  # whatever it is
+            faults.report(e, "a connection")
+            self._shared.report(connection.peer, faults.words(e))
+        finally:
+            del self._connections[connection]
+            self._shared.evictor.leave(connection)
+            if not connection.begun:
+                sock.close()
+
+
+def _refuse(sock: socket.socket, _: Exception) -> None:
+    sock.close()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The way to the runner: connects, and connects again; carries messages; knows none of them.
+
+Two kinds: `connect` to a runner of its own unit, or `start` a child that ends when we do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from hookd.link import CHUNK, FrameReader, Message, encode_all
+from hookd.system import faults
+
+SLICE = 256  # messages handled in one turn of the loop: some milliseconds
+MOST_INBOX = 4 * SLICE  # messages that may wait, before no more are read
+LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
+RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
+CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
+
+SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+"""What the service manager says to us is not for a child to answer: see sd_notify(3)."""
+
+
+class RunnerLink(faults.Connection):
+    """One connection to the runner at a time, for as long as hookd lives."""
+
+    def __init__(
+        self, on_messages: Callable[[list[Message]], None], on_lost: Callable[[str], None]
+    ) -> None:
+        self._on_messages = on_messages
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = FrameReader()
+        self._chunk = memoryview(bytearray(CHUNK))
+        self._transport: asyncio.Transport | None = None
+        self._outbox: list[Message] = []
+        self._flush_soon = faults.Timer(self._flush)
+        self._inbox: deque[Message] = deque()
+        self._hand_on_soon = faults.Timer(self._hand_on)
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def connect(self, path: Path) -> None:
+        """Keep a connection to the runner that listens at this path."""
+        self._task = faults.keep("the link", lambda: self._keep(lambda: self._connect(path)))
+
+    def start(self, command: list[str]) -> None:
+        """Keep a runner of our own, started with `command` and `--link-fd N`."""
+        self._task = faults.keep("the link", lambda: self._keep(lambda: self._start(command)))
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody is there to be asked."""
+        return self._transport is not None
+
+    def send(self, message: Message) -> None:
+        """Send a message with all others of this moment; it is dropped where there is no link.
+
+        What must not be lost is sent again after the next Welcome.
+        """
+        if self._transport is None:
+            return
+        self._flush_soon.soon()
+        self._outbox.append(message)
+
+    def drop(self) -> None:
+        """Give up this connection; the next one begins with a Welcome that tells all."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self, drain: float) -> None:
+        """End the link, and with it a runner of our own: that gives its runs `drain` seconds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._child is not None and self._transport is not None:
+            self._flush()
+            self._child.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), drain + CHILD_END_SEC)
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+        if self._child is not None:
+            await self._reap(self._child)
+
+    async def _keep(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        failures = 0
+        while True:
+            if self._transport is not None:  # what an error has left behind
+                self._transport.abort()
+                await self._lost.wait()
+            if self._child is not None:
+                await self._reap(self._child)
+            self._lost.clear()
+            try:
+                await attempt()
+            except OSError as e:
+                self._on_lost(e.strerror or str(e))
+                failures += 1
+            else:
+                began = self._loop.time()
+                await self._lost.wait()
+                lasted = self._loop.time() - began
+                failures = failures + 1 if lasted < LASTING_SEC else 0
+            await asyncio.sleep(RETRY_SEC[min(failures, len(RETRY_SEC) - 1)])
+
+    async def _connect(self, path: Path) -> None:
+        await self._loop.create_unix_connection(lambda: self, str(path))
+
+    async def _start(self, command: list[str]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [*command, "--link-fd", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={k: v for k, v in os.environ.items() if k not in SERVICE_VARIABLES},
+                start_new_session=True,  # a Ctrl-C at the terminal is for the server to pass on
+            )
+        await self._loop.create_unix_connection(lambda: self, sock=ours)
+
+    async def _reap(self, child: subprocess.Popen[bytes]) -> None:
+        """Wait for the child's end; kill it where it does not end by itself."""
+        self._child = None
+        wait = asyncio.to_thread(child.wait, CHILD_END_SEC)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await wait
+            return
+        child.kill()
+        child.wait()
+
+    def _flush(self) -> None:
+        messages, self._outbox = self._outbox, []
+        if self._transport is not None and messages:
+            for frame in encode_all(messages, lambda _, e: faults.report(e, "a message")):
+                self._transport.write(frame)
+
+    # The transport's events.
+
+    def made(self, transport: asyncio.Transport) -> None:
+        """Begin anew: nothing of an earlier connection is left in the buffers."""
+        self._transport = transport
+        self._reader = FrameReader()
+        self._outbox = []
+        self._inbox.clear()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where bytes may be put until `buffer_updated`, which follows at once."""
+        return self._chunk
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on what has arrived; a runner that speaks another language is let go."""
+        assert self._transport is not None
+        try:
+            messages = self._reader.feed(self._chunk[:nbytes])
+        except ValueError as e:
+            self._on_lost(f"it speaks another language: {e}")
+            self._transport.abort()
+            return
+        if messages:
+            self._inbox += messages
+            if len(self._inbox) > MOST_INBOX:
+                self._transport.pause_reading()
+            if self._hand_on_soon.when is None:
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Hand on what has arrived, a slice in each turn of the loop: others have theirs too."""
+        size = min(len(self._inbox), SLICE)
+        if size < len(self._inbox):
+            self._hand_on_soon.soon()
+        messages = [self._inbox.popleft() for _ in range(size)]
+        if not faults.guarded("messages of the runner", partial(self._on_messages, messages)):
+            for message in messages:  # those that it was not about must not suffer for it
+                faults.guarded("a message of the runner", partial(self._on_messages, [message]))
+        if self._transport is not None and len(self._inbox) <= MOST_INBOX:
+            self._transport.resume_reading()
+
+    def lost(self) -> None:
+        """Say so, and connect again."""
+        if self._inbox:  # the rest is in the next Welcome
+            self._hand_on()
+        self.lost_all_the_same()
+        self._on_lost("the connection ended")
+
+    def lost_all_the_same(self) -> None:
+        """Connect again."""
+        self._transport = None
+        self._inbox.clear()
+        self._lost.set()
+
+
+def runner_command() -> list[str]:
+    """Return how a runner of this very installation is started."""
+    return [sys.executable, "-P", "-m", "hookd.runner.main"]
