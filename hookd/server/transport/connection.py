@@ -16,7 +16,8 @@ from hookd.server.transport.eviction import Evictor
 from hookd.server.transport.fair_queue import FairQueue
 from hookd.server.transport.hangups import Hangups
 from hookd.server.transport.peer import Peer
-from hookd.server.transport.varlink import TELLS, (
+from hookd.server.transport.varlink import (
+    TELLS,
     Call,
     CallReader,
     decode_call,
