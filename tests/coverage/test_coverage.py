@@ -11,16 +11,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lint.test_layers import PURE
-
 TREE = Path(__file__).parents[2]
-DECISIONS = [f"hookd/{module.replace('.', '/')}.py" for module in PURE["decisions"]]
+PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())
+DECISIONS = PROJECT["tool"]["mutmut"]["only_mutate"]  # the files that mutation tests change too
 BESIDE_JOURNAL = TREE / "tests" / "support" / "with-journal"  # as tests/run has it
 LOOKS_AT_IMPORTS = (  # of which coverage.py has its own, in every process
     "tests/cli/test_exit_codes.py::test_a_plain_start_imports_nothing_that_it_does_not_need"
