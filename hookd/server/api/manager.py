@@ -20,7 +20,7 @@ from hookd.errors import (
     TooManySubscribers,
     TooSlow,
 )
-from hookd.model import Event, Job, Phase
+from hookd.model import Job
 from hookd.server.api.admission import check_cancel, check_job_id, check_page
 from hookd.server.api.change_feed import ChangeFeed
 from hookd.server.api.metrics import Gauges, Metrics
@@ -179,9 +179,9 @@ class Manager:
     async def explain(self, _connection: Connection, _call: Call, asked: Explain) -> Any:
         """Say of each hook and each event of a job whether it matched, and why."""
         check_job_id(asked.job_id)
-        job = await self._services.look_up(lambda db: queries.job(db, asked.job_id))
+        events = await self._services.look_up(lambda db: queries.events(db, asked.job_id))
         hooks = self._services.config.hooks.values()
-        found = [explanation(hook, event) for hook in hooks for event in _events(job)]
+        found = [explanation(hook, event) for hook in hooks for event in events]
         return {"hooks": found}
 
     async def reload(self, _connection: Connection, _call: Call, _asked: Reload) -> Any:
@@ -273,25 +273,3 @@ class Manager:
         if "storage" in health.problems:
             return None
         return len(self._services.dispatcher.registry.open_jobs)
-
-
-def _events(job: Job) -> list[Event]:
-    """Return the events that a job has had."""
-    start = Event(
-        phase=Phase.START,
-        job_id=job.job_id,
-        profile=job.profile,
-        user=job.user,
-        client_ip=job.client_ip,
-        client_build_no=job.client_build_no,
-    )
-    if job.outcome is None:
-        return [start]
-    end = msgspec.structs.replace(
-        start,
-        phase=Phase.END,
-        file_count=job.file_count,
-        byte_count=job.byte_count,
-        outcome=job.outcome,
-    )
-    return [start, end]

@@ -131,8 +131,7 @@ class Database:
         Raises NoSuchJob or QueueFull, having written nothing.
         """
         row = self._find(EndRequest(job_id=job_id, outcome=Outcome.UNKNOWN))
-        phases = [Phase.START] if row.outcome is None else [Phase.START, Phase.END]
-        planned = [(row.event(phase), terms.matched(row.event(phase))) for phase in phases]
+        planned = [(event, terms.matched(event)) for event in row.events()]
         self.runs.claim(sum(len(runs) for _, runs in planned), terms.room)
         return [
             self.runs.add(StoredEvent(job=row.key, event=event, replay=True), runs)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from hookd.errors import NoSuchJob
-from hookd.model import INT_MAX, HookRun, Job, JobState, Outcome
-from hookd.server.storage.rows import RUN_COLUMNS, run_of
+from hookd.model import INT_MAX, Event, HookRun, Job, JobState, Outcome
+from hookd.server.storage.rows import JOBS, RUN_COLUMNS, job_row_of, run_of
 from hookd.server.transport.varlink import ListJobs
 
 MAX_PAGE_BYTES = 256 * 1024  # a page of jobs with the longest fields ends here, not at its limit
@@ -32,6 +32,16 @@ def job(connection: sqlite3.Connection, job_id: int) -> Job:
     if row is None:
         raise NoSuchJob(job_id)
     return _jobs(connection, [row])[0]
+
+
+def events(connection: sqlite3.Connection, job_id: int) -> list[Event]:
+    """Return the events of a job by its ID, as its hooks were told them. Raises NoSuchJob."""
+    row = connection.execute(
+        f"{JOBS} WHERE job_id = ? ORDER BY key DESC LIMIT 1", (job_id,)
+    ).fetchone()
+    if row is None:
+        raise NoSuchJob(job_id)
+    return job_row_of(row).events()
 
 
 class Page(msgspec.Struct):

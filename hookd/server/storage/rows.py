@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from hookd.errors import NoSuchJob
-from hookd.model import Event, HookRun, Outcome, Phase, Result, RunState
+from hookd.model import Event, HookRun, Outcome, Phase, Receipt, Result, RunState
 from hookd.server.storage.states import StoredState
 from hookd.server.storage.values import Now
 
@@ -63,6 +63,11 @@ class JobRow(msgspec.Struct, frozen=True):
             duration_usec=self.duration_usec or 0,
         )
 
+    def events(self) -> list[Event]:
+        """Return the events that the job has had: its start and, once it has one, its end."""
+        phases = (Phase.START,) if self.outcome is None else (Phase.START, Phase.END)
+        return [self.event(phase) for phase in phases]
+
     def age(self, now: Now) -> int:
         """Return how old the job is, in microseconds."""
         return age_of(Now(self.started_usec, self.boottime_usec, self.boot_id), now)
@@ -81,8 +86,13 @@ def age_of(since: Now, now: Now) -> int:
 
 JOBS = f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs"
 
-RUN_COLUMNS = ", ".join({"limit": '"limit"'}.get(name, name) for name in HookRun.__struct_fields__)
-"""The columns of a run in the order of HookRun's fields."""
+RUN_COLUMNS = ", ".join(f'"{name}"' for name in HookRun.__struct_fields__)
+"""The columns of a run in the order of HookRun's fields, quoted: `limit` is a word of SQL."""
+
+RECEIPT_COLUMNS = tuple(
+    name for name in Receipt.__struct_fields__ if name in HookRun.__struct_fields__
+)
+"""The fields of a Receipt that are columns of a run, and of HookRun, under the same names."""
 
 
 def job_row(connection: sqlite3.Connection, key: int) -> JobRow:

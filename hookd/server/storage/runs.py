@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from hookd.errors import QueueFull
 from hookd.link import Start
-from hookd.model import Event, HookRun, JobState, Phase
-from hookd.server.storage.rows import RUN_COLUMNS, job_row, new_run, run_of
+from hookd.model import Event, HookRun, JobState, Phase, Receipt
+from hookd.server.storage.rows import RECEIPT_COLUMNS, RUN_COLUMNS, job_row, new_run, run_of
 from hookd.server.storage.states import (
     JOB_STATES,
     Change,
@@ -216,17 +217,7 @@ class RunTable:
         if row is None:
             return Finished(finish.run_id, False, None)
         job, phase, hook, state, replay = row
-        receipt = finish.receipt
-        news = self._change(
-            finish.run_id,
-            Change.END,
-            (
-                receipt.result.value, receipt.exit_status, receipt.signal, receipt.limit,
-                receipt.reason, receipt.started_usec, receipt.ended_usec, receipt.duration_usec,
-                receipt.cpu_usec, receipt.memory_peak, receipt.output_bytes,
-                receipt.output_dropped, receipt.leftovers, receipt.survivors,
-            ),
-        )  # fmt: skip
+        news = self._change(finish.run_id, Change.END, _receipt_values(finish.receipt))
         if not news:
             return Finished(finish.run_id, False, self._following(finish.run_id, job, phase, hook))
         (self.waiting if state == StoredState.WAITING else self.handed)[hook] -= 1
@@ -285,14 +276,12 @@ class RunTable:
         return self.connection.execute(statement, values).lastrowid or 0
 
 
+_receipt_values: Callable[[Receipt], tuple[object, ...]] = attrgetter(*RECEIPT_COLUMNS)
+
 _COLUMNS = {
     Change.HAND_OVER: "runner = ?",
     Change.TAKE_BACK: "runner = NULL",
-    Change.END: (
-        'result = ?, exit_status = ?, signal = ?, "limit" = ?, reason = ?, started_usec = ?,'
-        " ended_usec = ?, duration_usec = ?, cpu_usec = ?, memory_peak = ?, output_bytes = ?,"
-        " output_dropped = ?, leftovers = ?, survivors = ?"
-    ),
+    Change.END: ", ".join(f'"{name}" = ?' for name in RECEIPT_COLUMNS),
 }
 """What is written beside the state."""
 

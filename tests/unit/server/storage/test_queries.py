@@ -53,6 +53,19 @@ def test_a_job_that_is_not_there(db: Ledger) -> None:
         queries.job(db.connection, 1)
 
 
+def test_the_events_of_a_job_are_those_that_its_hooks_were_told(db: Ledger) -> None:
+    start = db.start("a", server_job_id="s", attributes={"k": "v"}, at=now(10)).event
+    assert queries.events(db.connection, 1) == [start]
+    end = db.end(
+        "a", job_id=1, file_count=3, byte_count=4, outcome=Outcome.ERROR, message="m",
+        at=now(20, boottime_usec=7),
+    ).event  # fmt: skip
+    assert end.duration_usec == 7
+    assert queries.events(db.connection, 1) == [start, end]
+    with pytest.raises(NoSuchJob, match="no job 2"):
+        queries.events(db.connection, 2)
+
+
 def test_an_id_of_several_boots_means_the_newest(tmp_path: Path) -> None:
     for boot in ("one", "two"):
         with opened(tmp_path / "hookd.db", boot, per_boot_ids=True) as db:
