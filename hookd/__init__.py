@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookd runs hook scripts on the events of backup jobs: durable, limited, and on record."""
+"""What all parts of hookd share: values, errors, the messages of the link, and the client."""
 
 __version__ = "0.1.0"

@@ -26,10 +26,7 @@ sys.path.insert(0, str(TREE))
 
 from hookd import errors  # noqa: E402
 from hookd.cli.commands import hookctl  # noqa: E402
-from hookd.config import (
-    options,  # noqa: E402
-    template,  # noqa: E402
-)
+from hookd.config import options, template  # noqa: E402
 from hookd.system import records  # noqa: E402
 
 COMPLETIONS = {
