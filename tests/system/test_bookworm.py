@@ -26,11 +26,13 @@ def set_up(box: Box, wheels: list[Path]) -> None:
     box.run("ln -s /usr/local/bin/hook* /usr/bin/")
     for unit in (TREE / "systemd").glob("hookd*"):
         box.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
-    users = (TREE / "systemd/sysusers.d/hookd.conf").read_text()
-    box.write("/etc/sysusers.d/hookd.conf", users)
+    for directory in ("sysusers.d", "tmpfiles.d"):
+        text = (TREE / "systemd" / directory / "hookd.conf").read_text()
+        box.write(f"/etc/{directory}/hookd.conf", text)
     # The packages bring it. Were it made by systemd, it would be the user hookd's.
     box.run("mkdir -p /etc/hookd/hooks.d")
-    box.run("systemd-sysusers && systemctl daemon-reload && systemctl start hookd.service")
+    box.run("systemd-sysusers && systemd-tmpfiles --create hookd.conf")
+    box.run("systemctl daemon-reload && systemctl start hookd.service")
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ def test_an_installed_package_runs(box: Box) -> None:
     assert box.read("stat -c '%U:%G %a' /run/hookd/hookd.sock") == "hookd:hookd 660"
     assert box.read("stat -c '%U %a' /run/hookd/runner.sock") == "hookd 600"
     assert box.read("stat -c '%U %a' /var/lib/hookd") == "hookd 700"
+    assert box.read("stat -c '%U:%G %a' ~hookd-hooks") == "hookd-hooks:hookd-hooks 700"
     assert box.read("hookd --version").split()[-1] == box.read(
         "dpkg-query -f '${Version}' -W hookd"
     )

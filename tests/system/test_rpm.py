@@ -46,6 +46,7 @@ def test_installed_driven_upgraded_and_erased(rpm_box: Box) -> None:
     rpm_box.run("rpm --install --nodeps /root/hookd.rpm")
     assert rpm_box.read("rpm --verify --nodeps hookd") == ""
     rpm_box.run("getent passwd hookd hookd-hooks")
+    assert rpm_box.read("stat -c '%U:%G %a' ~hookd-hooks") == "hookd-hooks:hookd-hooks 700"
     rpm_box.run("systemctl is-enabled hookd.socket hookd-runner.socket hookd.service")
     rpm_box.write("/etc/hookd/hooks.d/greet.toml", 'command = "/bin/echo hello"\n')
     rpm_box.run("systemctl start hookd.service")
