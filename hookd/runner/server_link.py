@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from hookd.link import CHUNK, FrameReader, Message, Reload, encode_all
 from hookd.system import faults
 from hookd.system.sockets import credentials
 
-SERVER_USER = "hookd"
 SLICE = 64  # messages taken in one turn of the loop: a start may take a millisecond
 MOST_INBOX = 16 * SLICE  # messages that may wait, before no more are read
 
@@ -76,10 +74,11 @@ class ServerLink:
     async def listen(self, listener: socket.socket) -> None:
         """Serve one server after the other, for ever."""
         listener.setblocking(False)
+        allowed = allowed_peers(listener)
         while True:
             sock, _ = await self._loop.sock_accept(listener)
             _, uid, _ = credentials(sock)
-            if uid in allowed_peers():
+            if uid in allowed:
                 await self.serve(sock)
             else:
                 sock.close()
@@ -193,9 +192,13 @@ class _Connection(faults.Connection):
             self.closed.set_result(self._error)
 
 
-def allowed_peers() -> set[int]:
-    """Return who may be the server: root, this process's user, and hookd's own."""
+def allowed_peers(listener: socket.socket) -> set[int]:
+    """Return the users whose processes may be the server: root, our own, and the socket's owner.
+
+    The owner is the server's user by SocketUser= of the unit, see systemd.socket(5). No name is
+    looked up: a name service that does not answer would keep the server out.
+    """
     peers = {0, os.geteuid()}
-    with contextlib.suppress(KeyError):
-        peers.add(pwd.getpwnam(SERVER_USER).pw_uid)
+    with contextlib.suppress(OSError, ValueError):  # a socket without a path has no owner
+        peers.add(os.stat(listener.getsockname()).st_uid)
     return peers
