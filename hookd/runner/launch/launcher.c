@@ -169,13 +169,14 @@ static pid_t obey(ssize_t received, const int fds[MAX_FDS], int count)
 /* Wait for all that has ended. Return whether any process is left; *status, if it was `main`. */
 static bool reap(pid_t main, bool *ended, int *status)
 {
-    struct rusage usage;
+    struct rusage own, usage;
     int code;
     pid_t pid;
+    getrusage(RUSAGE_SELF, &own); /* a process begins with the peak of whoever started it */
     while ((pid = wait4(-1, &code, WNOHANG, &usage)) > 0) {
         cpu_usec += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
                     usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-        if (usage.ru_maxrss > peak_kib)
+        if (usage.ru_maxrss > own.ru_maxrss && usage.ru_maxrss > peak_kib)
             peak_kib = usage.ru_maxrss;
         if (pid == main) {
             *ended = true;

@@ -44,7 +44,7 @@ struct report { /* from a launcher, one or two in a packet */
     int32_t status; /* of wait4(2), or an errno */
     int64_t realtime_ns, monotonic_ns;
     int64_t cpu_usec; /* of all that was reaped */
-    int64_t peak_kib; /* of the largest process */
+    int64_t peak_kib; /* of the largest process; 0: none had more than the launcher itself */
 };
 
 enum { SOCKET, SIGNALS }; /* the descriptors that every process here has, beside stderr */

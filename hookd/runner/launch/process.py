@@ -92,11 +92,6 @@ def proportional(pid: int) -> int:
     return resident(pid)  # of another user, who may not be looked at that closely
 
 
-def high_water(pid: int) -> int:
-    """Return the most memory that a process has had resident, in bytes; 0: not known."""
-    return int(_word(f"/proc/{pid}/status", b"VmHWM:") or 0) * 1024
-
-
 def cpu_usec(pid: int) -> int:
     """Return the CPU time of a process's own (its first thread's), in microseconds."""
     return int((_read(f"/proc/{pid}/schedstat").split() or [b"0"])[0]) // 1000

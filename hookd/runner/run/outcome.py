@@ -34,9 +34,8 @@ class Course(msgspec.Struct):
     `hit` is a limit that the kernel says was met. `group_peak` and `group_cpu_usec` are what the
     control group has used, None where there is none that knows; `peak` is the most memory that
     was seen in use, of processes outside any group (`outside`: although there is one), and
-    `weighed` the largest sum of theirs with what they share. `inherited` are the bytes of memory
-    that a process has from its launcher, and so no figure of its own. `orphaned`: the launcher
-    died, so that nobody knows what was reaped. `own_error`: what went wrong in hookd meanwhile.
+    `weighed` the largest sum of theirs with what they share. `orphaned`: the launcher died, so
+    that nobody knows what was reaped. `own_error`: what went wrong in hookd meanwhile.
     """
 
     cause: Cause | None = None
@@ -48,7 +47,6 @@ class Course(msgspec.Struct):
     peak: int = 0
     weighed: int = 0
     outside: bool = False
-    inherited: int | None = None
     orphaned: bool = False
     leftovers: int = 0
     survivors: int = 0
@@ -88,14 +86,11 @@ class Course(msgspec.Struct):
         """The most memory in use at a time; None where it is not known.
 
         That is the group's peak; where there is no group, the most that was seen of all processes
-        together, or that one of them had. A process counts what its launcher had when it was made
-        (ru_maxrss in getrusage(2)), so a figure that is no larger than that says nothing.
+        together, or that one of them had, as far as its launcher knows (getrusage(2)).
         """
         peaks = [self.group_peak or 0, self.peak]
         if self.group_peak is None or self.outside:
-            largest = 1024 * self.last.peak_kib if self.last is not None else 0
-            if self.inherited is not None and largest > self.inherited:
-                peaks.append(largest)
+            peaks.append(1024 * self.last.peak_kib if self.last is not None else 0)
         return max(peaks) or None
 
     def receipt(self, limits: Limits, output: Output) -> Receipt:

@@ -120,8 +120,6 @@ class Termination:
             course.group_peak = group.peak(reached="memory" in (course.hit, cause))
             own = max(0, process.cpu_usec(self._launcher.pid) - self._launchers_cpu)
             course.group_cpu_usec = max(0, group.cpu_usec() - own)
-        if self._launcher.alive and (course.group_peak is None or course.outside):
-            course.inherited = process.high_water(self._launcher.pid) or None
 
     async def _nothing_left(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
