@@ -43,6 +43,7 @@ class ConfigSync:
     def __init__(self, path: Path | None, link: RunnerLink, handover: Handover) -> None:
         self.notes: list[str] = []
         self.unusable: dict[str, str] = {}
+        self.reloading = asyncio.Lock()
         self._lookups = Lookups()
         self._held: Reloaded | None = None
         self._path = path
@@ -52,7 +53,7 @@ class ConfigSync:
         self._errors: list[str] = []
         self._answer: asyncio.Future[None] | None = None
 
-    def told(self, said: Welcome | Reloaded) -> None:
+    def learn(self, said: Welcome | Reloaded) -> None:
         """Note what the runner has read."""
         if isinstance(said, Reloaded) and said.held:
             self._held, self._errors = said, []

@@ -6,7 +6,6 @@ Handles no descriptor, PID or JSON; what a method does stands in `jobs` and `man
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import time
@@ -20,7 +19,6 @@ import msgspec
 from hookd import __version__
 from hookd.config.files import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
-from hookd.link import Message, Reload, Reloaded, RunnerFaults, Usability, Welcome
 from hookd.model import Event, HookRun, Phase
 from hookd.server.api import introspection
 from hookd.server.api.change_feed import ChangeFeed
@@ -35,10 +33,11 @@ from hookd.server.dispatch.intake import Intake
 from hookd.server.dispatch.matching import overlap_key_by_name
 from hookd.server.dispatch.services import Services, clocks
 from hookd.server.maintenance import Maintenance
-from hookd.server.runs.reconcile import Gathering
+from hookd.server.runner_session import RunnerSession
 from hookd.server.storage.database import Database
 from hookd.server.storage.store import Store
 from hookd.server.storage.values import HookState, OpenRun
+from hookd.server.storage_health import StorageHealth
 from hookd.server.transport import varlink
 from hookd.server.transport.connection import Connection
 from hookd.server.transport.listener import Listener
@@ -51,17 +50,12 @@ from hookd.system.records import (
     CONFIG_NOTE,
     CONFIG_REFUSED,
     FAULT,
-    RUNNER_CONNECTED,
-    RUNNER_LOST,
     SERVER_STARTED,
     SERVER_STOPPED,
     STORAGE_CREATED,
-    STORAGE_FAILED,
-    STORAGE_RECOVERED,
 )
 from hookd.system.sd_notify import Notifier
 
-RUNNER_SEC = 10.0  # for the runner to say who it is, before that is a problem
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
 AGAIN_SEC = 1.0  # after an error of hookd's own in what all hooks need
 READ_AGAIN_SEC = 0.05  # after one on the way from the books to memory
@@ -90,21 +84,26 @@ class Daemon:
         self._faults = faults.Faults(partial(self._journal.send, FAULT), self._notifier.changed)
         now = partial(clocks, setup.boot_id)
         self._read_again = faults.Timer(self._reread)
+        self._storage_health = StorageHealth(
+            self._problems, self._journal, lambda: self._store.try_out(), self._notifier.changed
+        )
         self._store = Store(
             setup.state_directory,
             setup.boot_id,
             loaded.config.daemon.job_ids == "per-boot",
-            self._on_storage,
+            self._storage_health.report,
             self._read_database,
             partial(self._read_again.within, READ_AGAIN_SEC),
         )
-        self._link = RunnerLink(self._on_messages, self._on_runner_lost)
+        self._link = RunnerLink(
+            lambda messages: self._runner.messages(messages),
+            lambda reason: self._runner.lost(reason),
+        )
         config, store, journal = loaded.config, self._store, self._journal
         self._dispatcher = Dispatcher(config, store, self._link, journal, now, self._observe_run)
         self._services = Services(config, store, self._dispatcher, journal, now)
         self._intake = Intake(self._services, self._observe_job)
         self._maintenance = Maintenance(self._services, self._intake, self._problems)
-        self._ask_again = faults.Timer(self._dispatcher.ask_again)
         self._change_feed = ChangeFeed(self._started_usec)
         self._metrics = Metrics()
         self._peer_log = PeerLog(journal)
@@ -117,16 +116,10 @@ class Daemon:
         self._access_policy = access.access_policy
         self._handlers = self._methods()
         self._config_sync = ConfigSync(setup.config, self._link, self._dispatcher.handover)
-        self._reloading = asyncio.Lock()
-        self._runner_seen: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        self._restored = False
-        self._gathering = Gathering()
-        self._runner_faults = 0
-        self._runner_version: str | None = None
-        self._runner_timer = faults.Timer(
-            partial(self._on_runner_lost, "it has not said who it is")
+        self._runner = RunnerSession(
+            self._services, self._link, self._config_sync, self._problems, self._notifier.changed
         )
-        self._probe: asyncio.Task[None] | None = None
+        self._restored = False
 
     def _methods(self) -> dict[type[varlink.Parameters], Callable[..., Awaitable[Any]]]:
         jobs = Jobs(self._services, self._intake, self._maintenance.tie_broken)
@@ -167,7 +160,7 @@ class Daemon:
         """
         await self._store.try_out()
         if self._restored and not isinstance(self._setup.runner, Path):
-            welcome = await self._runner_seen
+            welcome = await self._runner.first_welcome()
             if welcome.errors:
                 raise ConfigError(welcome.errors)
         self._maintenance.start()
@@ -209,11 +202,7 @@ class Daemon:
         if self._store.created:
             self._journal.send(STORAGE_CREATED, detail=str(self._store.path))
         self._maintenance.tie_broken({job for job, tie in jobs.items() if tie})  # of before
-        self._runner_timer.within(RUNNER_SEC)
-        if isinstance(self._setup.runner, Path):
-            self._link.connect(self._setup.runner)
-        else:
-            self._link.start(self._setup.runner)
+        self._runner.open(self._setup.runner)
 
     def _reread(self) -> None:
         """Take over from the books what an error has kept from memory: it goes on from there."""
@@ -225,25 +214,6 @@ class Daemon:
                 outcome()
 
         self._store.submit(self._read_database, done, lambda _: self._read_again.within(AGAIN_SEC))
-
-    def _on_storage(self, fault: str | None) -> None:
-        if fault is None:
-            if self._problems.pop("storage", None) is not None:
-                self._journal.send(STORAGE_RECOVERED)
-                self._dispatcher.handover.kick()
-        else:
-            if "storage" not in self._problems:
-                self._journal.send(STORAGE_FAILED, detail=fault)
-            self._problems["storage"] = f"storage failed: {fault}"
-            if self._probe is None or self._probe.done():
-                self._probe = faults.keep("the look at a storage that failed", self._probe_storage)
-        self._notifier.changed()
-
-    async def _probe_storage(self) -> None:
-        """Try the disk again until it works, also when nobody asks for anything."""
-        while "storage" in self._problems:
-            await asyncio.sleep(1.0)
-            await self._store.try_out()
 
     # Calls.
 
@@ -260,80 +230,11 @@ class Daemon:
         if connection.ties and not self._dispatcher.handover.stopping:
             self._maintenance.tie_broken(connection.ties)
 
-    # The runner.
-
-    def _on_messages(self, messages: list[Message]) -> None:
-        """Act on what the runner says, each message for itself."""
-        for message in messages:
-            if isinstance(message, Welcome):
-                faults.guarded("a Welcome", partial(self._on_welcome, message), self._unwelcome)
-            elif isinstance(message, Reloaded):
-                faults.guarded("a Reloaded", partial(self._on_reloaded, message))
-            elif isinstance(message, RunnerFaults):
-                self._runner_faults = message.count
-            elif isinstance(message, Usability):
-                self._config_sync.usability(message)
-        self._dispatcher.messages(messages)
-        self._notifier.changed()
-
-    def _on_reloaded(self, message: Reloaded) -> None:
-        self._config_sync.told(message)
-        if not self._reloading.locked():  # that one looks for itself, at its end
-            self._check_runner()
-
-    def _unwelcome(self, error: Exception) -> None:
-        """Ask the runner once more what it has, having met an error in what it said of that."""
-        self._dispatcher.disconnected()
-        self._problems["runner"] = f"no hook starts, the runner's list met {faults.words(error)}"
-        self._ask_again.within(AGAIN_SEC)
-
-    def _on_welcome(self, part: Welcome) -> None:
-        welcome = self._gathering.add(part)
-        if welcome is None:
-            return
-        self._runner_timer.cancel()
-        if not self._runner_seen.done():
-            self._runner_seen.set_result(welcome)
-        self._config_sync.told(welcome)
-        self._runner_version, self._runner_faults = welcome.version, welcome.faults
-        self._journal.send(RUNNER_CONNECTED, detail=f"runner {welcome.instance} is connected")
-        self._problems.pop("runner", None)
-        self._dispatcher.welcome(welcome)
-        self._check_runner()
-        if welcome.digest != self._services.config.digest:
-            self._link.send(Reload(strict=False))  # as at a start, which this is of one of us
-
-    def _check_runner(self) -> None:
-        """Start hooks only while both processes have read the same configuration."""
-        starts = self._dispatcher.handover
-        if starts.instance is None:
-            return
-        objection = self._config_sync.objection(self._services.config.digest)
-        starts.ready = objection is None
-        if objection is None:
-            self._problems.pop("config", None)
-            starts.kick()
-        else:
-            self._problems["config"] = objection
-        self._notifier.changed()
-
-    def _on_runner_lost(self, reason: str) -> None:
-        if (
-            self._dispatcher.handover.instance is not None
-            and not self._dispatcher.handover.stopping
-        ):
-            self._journal.send(RUNNER_LOST, detail=f"the link to the runner broke: {reason}")
-        self._dispatcher.disconnected()
-        self._gathering.clear()
-        self._problems["runner"] = f"no hook starts, the runner is not connected: {reason}"
-        self._config_sync.lost()
-        self._notifier.changed()
-
     # The configuration.
 
     async def reload(self) -> list[str]:
         """Read the configuration anew and return notes; raises ConfigError, changing nothing."""
-        async with self._reloading:
+        async with self._config_sync.reloading:
             self._notifier.reloading()
             try:
                 agreed = await self._config_sync.read()
@@ -344,7 +245,7 @@ class Daemon:
                 self._config_sync.adopt()
                 self._adopt(agreed)
             finally:
-                self._check_runner()
+                self._runner.check_config()
                 self._notifier.ready()
             return [*self._notes, *self._config_sync.notes]
 
@@ -373,24 +274,18 @@ class Daemon:
         return Health(
             started_usec=self._started_usec,
             problems=self._problems,
-            notes=[*self._own_notes(), *self._notes, *self._config_sync.notes],
+            notes=[
+                *self._store.marks.losses,
+                *self._runner.notes(),
+                *self._notes,
+                *self._config_sync.notes,
+            ],
             connections=len(self._listener),
             faults=self._faults.count,
-            runner_faults=self._runner_faults,
-            runner_version=self._runner_version,
+            runner_faults=self._runner.faults,
+            runner_version=self._runner.version,
             unusable=self._config_sync.unusable,
         )
-
-    def _own_notes(self) -> list[str]:
-        """Say what the database has lost, and that the runner has another version's code."""
-        lost, runner = self._store.marks.losses, self._runner_version
-        if self._dispatcher.handover.instance is None or runner == __version__:
-            return lost
-        return [
-            *lost,
-            f"the runner is version {runner or 'unknown'}, the server {__version__}: systemctl "
-            "restart hookd-runner changes that, when the hooks that run have had drain to end",
-        ]
 
     def _status(self) -> str:
         if self._dispatcher.handover.stopping:

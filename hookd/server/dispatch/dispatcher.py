@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs on their way: from the database to the runner and, with their results, back to the database.
+"""Moves each run from the database to the runner, and its result back to the database.
 
-Owns the scheduler, the registry of runs and what the runner has. The order of the writes is the
-point: on disk as handed over, then to the runner; on disk as ended, then settled with the runner.
+Owns the scheduler and the registry of runs. The order of the writes matters: a run is on disk as
+handed over before the runner gets it, and its result is on disk before the runner may forget it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,20 @@ from hookd.server.dispatch.gates import OVERDUE, Gates
 from hookd.server.dispatch.handover import Handover
 from hookd.server.dispatch.origin import OriginLookup
 from hookd.server.dispatch.reports import RunReports
+from hookd.server.dispatch.restore import RunRestorer
 from hookd.server.dispatch.results import Results
 from hookd.server.runs.quarantine import Quarantine
 from hookd.server.runs.reconcile import newest, reconcile
 from hookd.server.runs.registry import RunRegistry
 from hookd.server.runs.run import Run, RunPhase
-from hookd.server.runs.scheduler import REFUSED, Decision, Drop, Scheduler
+from hookd.server.runs.scheduler import Decision, Drop, Scheduler
 from hookd.server.runs.watchers import JobEvent
-from hookd.server.storage.rows import age_of
-from hookd.server.storage.states import StoredState
 from hookd.server.storage.store import Store
 from hookd.server.storage.values import Finish, Finished, HookState, Now, OpenRun, StoredEvent
 from hookd.server.transport.runner_link import RunnerLink
 from hookd.system import faults
 from hookd.system.journal import Journal
 from hookd.system.records import STORAGE_LOST, WORK_RESTORED
-
-MEET_SEC = 1.0  # at least, for a gate that was running when hookd ended: it may have decided
 
 
 class Dispatcher:
@@ -53,11 +50,9 @@ class Dispatcher:
         self.scheduler = Scheduler(config)
         self.quarantine = Quarantine(config, self.scheduler.parked, journal)
         self.registry = RunRegistry(config, observe)
-        self._config = config
         self._store = store
         self._link = link
         self._journal = journal
-        self._now = now
         self._results = Results(
             config, store, journal, self.quarantine, now, self._on_disk, self._give_up
         )
@@ -69,8 +64,10 @@ class Dispatcher:
         self._gates = Gates(
             config, scheduler, registry, self.handover, results, store, self._carry_out
         )
-        self._aside: set[int] = set()  # runs of which nothing is done until the next start
-        self._reports = RunReports(registry, self.handover, results, link, self._aside)
+        self._restorer = RunRestorer(
+            config, scheduler, registry, self._gates, journal, now, self._set_aside
+        )
+        self._reports = RunReports(registry, self.handover, results, link)
         self._timer = faults.Timer(self._tick)
 
     # What comes from the jobs.
@@ -89,7 +86,7 @@ class Dispatcher:
         runs: list[Run] = []
         try:
             for info, key in stored.runs:
-                if not self._known(info.run_id):  # read from the database since the write
+                if not registry.known(info.run_id):  # read from the database since the write
                     runs.append(
                         registry.add(
                             info, stored.job, event.job_id, key, stored.replay, event.test
@@ -131,49 +128,29 @@ class Dispatcher:
 
     def configure(self, config: Config) -> None:
         """Take a new configuration: a parked hook whose file has changed is freed."""
-        self._config = config
         for part in (
             self.scheduler, self.registry, self.handover, self._results, self._gates,
+            self._restorer,
         ):  # fmt: skip
             part.configure(config)
         if self.quarantine.configure(config):
             self._results.save([])
         self.handover.kick()
 
-    # The books, whenever they are opened: at a start and after a fault of the disk.
+    # What the database has, at a start and after a fault of the disk.
 
     def restore(
         self, runs: Sequence[OpenRun], states: Sequence[HookState], open_jobs: set[int]
     ) -> None:
-        """Take over the open jobs, and every run that is not known here."""
+        """Take over the open jobs and every run that is not known here."""
         for lost in self._store.marks.unsaid():
             self._journal.send(STORAGE_LOST, detail=lost)
         self.registry.open_jobs = open_jobs
         self.quarantine.restore(states)
-        found: list[tuple[OpenRun, Run]] = []
-        for one in runs:
-            if not self._known(one.run.run_id):
-                faults.guarded(
-                    "a run from the database", partial(self._restored, one, found),
-                    partial(self._set_aside, one.run.run_id),
-                )  # fmt: skip
-        if not found:
-            return
-        waiting = [(one, run) for one, run in found if one.stored is StoredState.WAITING]
-        decisions = self.scheduler.add([run for _, run in waiting], time.monotonic())
-        # What an earlier instance had decided and not yet written down is decided again.
-        decisions += self.scheduler.obsolete([run for one, run in waiting if one.obsolete])
-        decisions += self.scheduler.cancel([run for one, run in waiting if one.refused], REFUSED)
-        decisions += self.scheduler.cancel([run for one, run in found if one.overdue], OVERDUE)
-        text = f"{len(waiting)} wait, {len(found) - len(waiting)} were started"
-        self._journal.send(WORK_RESTORED, detail=f"{len(found)} runs of earlier found: {text}")
-        self._carry_out(decisions)
-        if self.handover.instance is not None and len(waiting) < len(found):
-            self.ask_again()  # on disk, and not known here: the runner says what it has
-
-    def _known(self, run_id: int) -> bool:
-        run = self.registry.get(run_id)
-        return run_id in self._aside or (run is not None and run.known)
+        restored = self._restorer.restore(runs)
+        self._carry_out(restored.decisions)
+        if self.handover.instance is not None and restored.handed:
+            self.ask_again()  # these runs are new here: the runner says whether it has them
 
     def ask_again(self) -> None:
         """Have the runner say once more what it has; nothing starts until it has said so."""
@@ -182,7 +159,7 @@ class Dispatcher:
 
     def _set_aside(self, run_id: int, error: Exception) -> None:
         """Do nothing more with a run that cannot be dealt with: the next start tries again."""
-        self._aside.add(run_id)
+        self.registry.set_aside.add(run_id)
         run = self.registry.get(run_id)
         if run is not None:
             run.event.fail(InternalError(faults.words(error)))
@@ -196,33 +173,6 @@ class Dispatcher:
 
     def _give_up(self, finish: Finish, error: InternalError) -> None:
         self._set_aside(finish.run_id, error)
-
-    def _restored(self, found: OpenRun, restored: list[tuple[OpenRun, Run]]) -> None:
-        """Take in one run from the database, and the runner that has it."""
-        half_known = self.registry.get(found.run.run_id)
-        if half_known is not None:  # an error came in between
-            self.registry.forget(half_known)
-        decided = found.replay or found.overdue
-        run = self.registry.add(
-            found.run, found.job, found.job_id, found.overlap_key, decided, found.test
-        )
-        run.overdue = found.overdue
-        handed = found.stored is StoredState.HANDED
-        age = age_of(found.since, self._now()) / 1e6
-        self._gates.watch(run, time.monotonic() - age, least=MEET_SEC if handed else 0.0)
-        if handed:
-            run.runner = found.runner
-            self.scheduler.adopt(run)
-        elif found.due_usec is not None:
-            run.due = self._due(run, found.due_usec)
-        restored.append((found, run))
-
-    def _due(self, run: Run, due_usec: int) -> float:
-        """Return when a run may start; no clock that was set makes it wait beyond max_backoff."""
-        hook = self._config.hooks.get(run.hook)
-        wait = max(0.0, (due_usec - self._now().usec) / 1e6)
-        most = hook.retry.max_backoff if hook is not None else 0.0
-        return time.monotonic() + min(wait, most)
 
     # What comes from the runner.
 

@@ -16,7 +16,7 @@ from hookd.server.dispatch.services import Services
 from hookd.server.runs.scheduler import at_once
 from hookd.server.runs.watchers import JobEvent
 from hookd.server.storage.database import Database
-from hookd.server.storage.store import complete
+from hookd.server.storage.threads import complete
 from hookd.server.storage.values import EndRequest, NewRun, StoredEvent, Terms
 from hookd.system import faults
 from hookd.system.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_STARTED

@@ -32,7 +32,7 @@ class _Judged(msgspec.Struct):
 
 
 class RunReports:
-    """Judges results. `aside` are runs of which nothing is done until the next start."""
+    """Decides what is done with each result that the runner reports."""
 
     def __init__(
         self,
@@ -40,13 +40,11 @@ class RunReports:
         handover: Handover,
         results: Results,
         link: RunnerLink,
-        aside: set[int],
     ) -> None:
         self._registry = registry
         self._handover = handover
         self._results = results
         self._link = link
-        self._aside = aside
 
     def take(self, ended: list[Ended]) -> None:
         """Act on results, each for itself."""
@@ -66,7 +64,7 @@ class RunReports:
     def _judge(self, message: Ended, judged: _Judged) -> None:
         run = self._registry.get(message.run_id)
         todo = recovery(run, self._handover.instance, Knowledge.FINISHED)
-        if message.run_id in self._aside:
+        if message.run_id in self._registry.set_aside:
             return
         if run is None or todo is Recovery.NOTHING:
             judged.settled.append(message.run_id)

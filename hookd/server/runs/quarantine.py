@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Hooks that fail again and again: counted, parked, and freed.
+"""Hooks that fail again and again are counted and parked, until somebody frees them or their file
+changes.
 
-What is to be remembered goes to the disk with the results that caused it (`hookd.server.dispatch.results`).
+The counts are written to the disk by `hookd.server.dispatch.results`, with the results that
+changed them.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ OTHER_RUN = "the runner has another run of this number: the database is older th
 FORGOTTEN = "the runner has started it and knows nothing of it any more"
 
 
-class Gathering:
-    """The parts of a Welcome that came in several frames."""
+class WelcomeAssembly:
+    """Puts together a Welcome that comes in several frames."""
 
     def __init__(self) -> None:
         self._parts: list[Welcome] = []

@@ -12,13 +12,15 @@ from hookd.server.runs.watchers import JobEvent
 
 
 class RunRegistry:
-    """Runs and their events. `observe` is told, with the job's ID, when one starts or ends.
+    """Runs and their events. `observe` is called with the job's ID when a run starts or ends.
 
-    `open_jobs` are the keys of all open jobs, so that nobody has to look for them.
+    `open_jobs` holds the keys of all open jobs. `set_aside` holds the runs that met an error of
+    hookd's own: nothing is done with them until the next start.
     """
 
     def __init__(self, config: Config, observe: Callable[[int, HookRun], None]) -> None:
         self.open_jobs: set[int] = set()
+        self.set_aside: set[int] = set()
         self._observe = observe
         self._config = config
         self._runs: dict[int, Run] = {}
@@ -35,6 +37,11 @@ class RunRegistry:
     def get(self, run_id: int) -> Run | None:
         """Return a run, None where it has ended."""
         return self._runs.get(run_id)
+
+    def known(self, run_id: int) -> bool:
+        """Return whether the scheduler has a run, or the run is set aside."""
+        run = self._runs.get(run_id)
+        return run_id in self.set_aside or (run is not None and run.known)
 
     def all(self) -> list[Run]:
         """Return every run."""

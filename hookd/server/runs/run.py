@@ -102,8 +102,8 @@ class Run(msgspec.Struct, eq=False, kw_only=True):
         self._phase = phase
 
     def end(self) -> None:
-        """Note that the end of the run is being written."""
-        if self._phase is not P.DROPPED:
+        """Note that the end of the run is being written, unless that is known already."""
+        if self._phase not in (P.DROPPED, P.ENDING):
             self.enter(P.ENDING if self.has_slot else P.DROPPED)
 
     @property

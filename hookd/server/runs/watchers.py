@@ -21,8 +21,9 @@ from hookd.model import HookRun, Phase, RunState
 class JobEvent(msgspec.Struct, eq=False):
     """One event of a job until its last run has ended.
 
-    `job` is the job's key in the database, `runs` all runs of the event by their number, `open`
-    those that have not ended, `gates` the gates among these. `refusal` is a gate's reason. `abandoned`: hookd stops, and nobody may wait any more.
+    `job` is the job's key in the database. `runs` holds all runs of the event by their number,
+    `open` those that have not ended, and `gates` the gates among these. `refusal` is the reason of
+    the gate that refused the job. `abandoned` is true once hookd stops: nobody may wait any more.
     """
 
     job: int

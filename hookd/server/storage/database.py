@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is written down: each change of a job as the statements of one transaction.
+"""Jobs and their events in the database: each change as the statements of one transaction.
 
-Every function that writes looks first and writes last, so that one of our errors leaves nothing
-half done; the transaction itself is `hookd.server.storage.store`'s. SQL only: no file, thread or policy.
+Every function that writes checks first and writes last, so that an error of hookd's own leaves
+nothing half done. `hookd.server.storage.store` begins and commits the transaction. SQL only: no
+file, thread or policy.
 """
 
 from __future__ import annotations

@@ -25,8 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from hookd.errors import HookdError, InternalError, StorageFailure
 from hookd.server.storage.database import Database
 from hookd.server.storage.database_file import (
@@ -44,6 +42,7 @@ from hookd.server.storage.database_file import (
 )
 from hookd.server.storage.marks import Marks
 from hookd.server.storage.schema import WrongDatabase, examine, migrate
+from hookd.server.storage.threads import DISK_FAULTS, LoopCalls, Reader, complete
 from hookd.system import faults
 
 T = TypeVar("T")
@@ -53,9 +52,6 @@ STAND_BACK_SEC = 0.01  # given to the statements of a batch before the loop goes
 
 _SHARED_FAULTS = (sqlite3.OperationalError, OSError, WrongDatabase)
 """What would fail every operation of a batch: the disk, the directory, the wrong file."""
-
-_DISK_FAULTS = (sqlite3.Error, OSError, WrongDatabase, ValueError, msgspec.MsgspecError)
-"""What is no error of hookd's own; the last two are what a damaged value gives."""
 
 
 class _Operation(Generic[T]):
@@ -115,7 +111,7 @@ class Store:
         self.missed = missed
         self._loop = asyncio.get_running_loop()
         self._lock = lock(directory)
-        self._books: Database | None = None
+        self._database: Database | None = None
         self.marks = Marks(self.path, boot_id)
         self.created = False
         self._identity: tuple[int, int] | None = None
@@ -123,16 +119,11 @@ class Store:
         self._waiting: deque[_Operation[Any]] = deque()
         self._committing = False
         self._begin_soon = faults.Timer(self._begin)
-        self._told: deque[tuple[str, Callable[[], None]]] = deque()  # by the threads, to the loop
-        self._tell_soon = faults.Timer(self._tell)
+        self._loop_calls = LoopCalls()
         self._batches: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._reads: queue.SimpleQueue[_Read[Any] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._write, name="hookd-writer"),
-            threading.Thread(target=self._read, name="hookd-reader"),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._writer = threading.Thread(target=self._write, name="hookd-writer")
+        self._writer.start()
+        self._reader = Reader(self.path, self._loop_calls)
 
     def submit(
         self,
@@ -173,9 +164,7 @@ class Store:
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `query` finds. Raises what it raised, or StorageFailure."""
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._reads.put(_Read(query, future))
-        return await future
+        return await self._reader.read(query)
 
     async def close(self) -> None:
         """Finish what was handed in, close the database, give the directory free."""
@@ -186,11 +175,9 @@ class Store:
         os.close(self._lock)
 
     def _join(self) -> None:
-        writer, reader = self._threads
-        self._reads.put(None)
-        reader.join()  # first: the last connection puts the log into the database
+        self._reader.join()  # first: the last connection moves the log into the database
         self._batches.put(None)
-        writer.join()
+        self._writer.join()
 
     def _arm(self) -> None:
         """Have a batch begin after this turn of the loop, with all that still comes in it."""
@@ -225,32 +212,22 @@ class Store:
         finally:
             self.missed()
 
-    def _from_thread(self, what: str, tell: Callable[[], None]) -> None:
-        """Have the event loop told something, in order; called in the threads."""
-        self._told.append((what, tell))
-        self._loop.call_soon_threadsafe(self._tell_soon.soon)
-
-    def _tell(self) -> None:
-        while self._told:
-            what, tell = self._told.popleft()
-            faults.guarded(what, tell)
-
     # The writer's thread.
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
             if isinstance(batch, asyncio.Future):
                 self._try_out()
-                self._from_thread("a trial", partial(complete, batch, None))
+                self._loop_calls.add("a trial", partial(complete, batch, None))
                 continue
             try:
                 self._commit(batch.operations, batch.begun.release)
             except Exception as e:  # whatever it is: the thread and those who wait outlive it
-                self._from_thread("the writer", partial(faults.report, e, "a commit"))
+                self._loop_calls.add("the writer", partial(faults.report, e, "a commit"))
                 for operation in batch.operations:
                     operation.outcome = InternalError(faults.words(e))
-            self._from_thread("a batch", partial(self._deliver, batch))
-        self.marks.close(clean=self._books is not None)
+            self._loop_calls.add("a batch", partial(self._deliver, batch))
+        self.marks.close(clean=self._database is not None)
         self._close()
 
     def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
@@ -273,12 +250,12 @@ class Store:
                 for operation in operations:
                     self._commit([operation], lambda: None)
                 return
-            if isinstance(e, _DISK_FAULTS):
+            if isinstance(e, DISK_FAULTS):
                 fault: HookdError = StorageFailure(reason(e, self.path))
                 self._health(str(fault))
             else:
                 fault = InternalError(faults.words(e))
-                self._from_thread("a transaction", partial(faults.report, e, "a transaction"))
+                self._loop_calls.add("a transaction", partial(faults.report, e, "a transaction"))
             for operation in operations:
                 operation.outcome = fault
 
@@ -288,10 +265,10 @@ class Store:
             try_out(self._open().connection, self.path)
         except Exception as e:  # whatever it is: as in a transaction
             self._close()
-            if isinstance(e, _DISK_FAULTS):
+            if isinstance(e, DISK_FAULTS):
                 self._health(reason(e, self.path))
             else:
-                self._from_thread("a trial", partial(faults.report, e, "a trial of the disk"))
+                self._loop_calls.add("a trial", partial(faults.report, e, "a trial of the disk"))
         else:
             self._health(None)
 
@@ -312,16 +289,16 @@ class Store:
     def _health(self, fault: str | None) -> None:
         if fault != self._fault:
             self._fault = fault
-            self._from_thread("storage's health", partial(self._on_health, fault))
+            self._loop_calls.add("storage's health", partial(self._on_health, fault))
 
     def _open(self) -> Database:
         """Return the books, opened anew after a fault; the file must be the one it was."""
-        if self._books is not None:
+        if self._database is not None:
             if identity(self.path) != self._identity:
                 raise WrongDatabase(
                     "the database was removed or replaced while hookd was using it"
                 )
-            return self._books
+            return self._database
         check_directory(self.path)
         check_file(self.path, self._identity)
         marker = self.path.parent / CREATED
@@ -336,67 +313,21 @@ class Store:
             db.load()
             if not marker.exists():
                 marker.write_text(CREATED_TEXT)
-            self._from_thread("the books are open", self._opened(db))
+            self._loop_calls.add("the books are open", self._opened(db))
         except BaseException:
             connection.close()
             raise
         self._identity = identity(self.path)
-        self._books = db
+        self._database = db
         return db
 
     def _close(self) -> None:
         self.marks.forget()
-        if self._books is not None:
-            db, self._books = self._books, None
+        if self._database is not None:
+            db, self._database = self._database, None
             try:
                 if db.connection.in_transaction:
                     db.connection.execute("ROLLBACK")
                 db.connection.close()
             except sqlite3.Error:
                 pass  # the fault that led here has been told; a new connection follows
-
-    # The reader's thread.
-
-    def _read(self) -> None:
-        connection: sqlite3.Connection | None = None
-        while (read := self._reads.get()) is not None:
-            outcome: Any
-            try:
-                if connection is None:
-                    connection = connect(self.path, read_only=True)
-                outcome = read.query(connection)
-            except HookdError as e:
-                outcome = e
-            except Exception as e:  # whatever it is
-                outcome = StorageFailure(reason(e, self.path))
-                if not isinstance(e, _DISK_FAULTS):
-                    outcome = InternalError(faults.words(e))
-                    self._from_thread("a query", partial(faults.report, e, "a query"))
-                if connection is not None:
-                    connection.close()
-                connection = None
-            self._from_thread("what was read", partial(complete, read.future, outcome))
-        if connection is not None:
-            connection.close()
-
-
-class _Read(Generic[T]):
-    """One query, and the future of its answer."""
-
-    __slots__ = ("future", "query")
-
-    def __init__(
-        self, query: Callable[[sqlite3.Connection], T], future: asyncio.Future[T]
-    ) -> None:
-        self.query = query
-        self.future = future
-
-
-def complete(future: asyncio.Future[T], outcome: T | HookdError) -> None:
-    """Give a future its value or its error, unless nobody waits for it any more."""
-    if future.done():
-        return
-    if isinstance(outcome, HookdError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)

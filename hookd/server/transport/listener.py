@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The socket: takes connections in, as many as there is room for, and closes them at the end.
+"""The listening socket: accepts connections up to a limit, and closes them at the end.
 
-All of them together are bounded here, as each is in `hookd.server.transport.connection`: where there is no room
-it is made at the cost of who takes most.
+This file bounds all connections together; `hookd.server.transport.connection` bounds each of them.
+At the limit, a connection of the user who has the most is closed.
 """
 
 from __future__ import annotations

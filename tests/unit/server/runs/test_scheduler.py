@@ -1,70 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may start now: the gates that a ticket passes, one test each."""
+"""What may start now: order within a job, due times, slots, drops and cancellations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-import pytest
-
-from hookd.config.parse import Config
 from hookd.model import Phase, Result
-from hookd.server.runs.run import Run, RunPhase
-from hookd.server.runs.scheduler import Decision, Drop, Scheduler, Stop, at_once
-from tests.unit.making import configuration, waiting_run
+from hookd.server.runs.run import RunPhase
+from hookd.server.runs.scheduler import Drop, Stop, at_once
+from tests.unit.making import configuration
+from tests.unit.server.runs.plan import begun, reasons, schedule, waiting
 
-START, END = Phase.START, Phase.END
-
-
-class Plan(Scheduler):
-    """A scheduler whose runs can be ended by their number."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.open: dict[int, Run] = {}
-
-    def add(self, runs: Iterable[Run], now: float) -> list[Decision]:
-        runs = list(runs)
-        self.open |= {run.run_id: run for run in runs}
-        return super().add(runs, now)
-
-    def adopt(self, run: Run) -> None:
-        self.open[run.run_id] = run
-        super().adopt(run)
-
-    def finish(self, run_id: int, now: float, retry: Run | None = None) -> list[Decision]:
-        run = self.open.pop(run_id)
-        run.end()
-        decisions = self.ended(run, now, retry)
-        run.enter(RunPhase.ENDED)
-        return decisions
-
-
-def schedule(settings: str = "", **hooks: str) -> Plan:
-    return Plan(configuration(settings, **(hooks or {"h": ""})))
-
-
-def ticket(run_id: int, hook: str = "h", **values: Any) -> Run:
-    """Return a run at the start of a job of its own, unless told otherwise."""
-    return waiting_run(run_id, hook, **values)
-
-
-def begun(plan: Scheduler) -> list[int]:
-    runs, drops = plan.claim()
-    assert drops == []
-    return [run.run_id for run in runs]
-
-
-def told(decisions: Sequence[Drop | Stop]) -> list[tuple[int, str]]:
-    """Return decisions as run and sentence."""
-    return [(d.run.run_id, d.reason) for d in decisions]
+END = Phase.END
 
 
 def test_end_hooks_wait_for_the_start_hooks_of_their_job_alone() -> None:
     plan = schedule()
-    assert plan.add([ticket(1, job=1), ticket(2, job=1), ticket(3, job=2)], 0) == []
-    plan.add([ticket(4, job=1, phase=END), ticket(5, job=2, phase=END)], 0)
+    assert plan.add([waiting(1, job=1), waiting(2, job=1), waiting(3, job=2)], 0) == []
+    plan.add([waiting(4, job=1, phase=END), waiting(5, job=2, phase=END)], 0)
     assert begun(plan) == [1, 2, 3]
     plan.finish(3, 0)
     assert begun(plan) == [5]
@@ -76,10 +27,10 @@ def test_end_hooks_wait_for_the_start_hooks_of_their_job_alone() -> None:
 
 def test_an_end_waits_for_the_retries_of_its_starts() -> None:
     plan = schedule()
-    plan.add([ticket(1, job=1)], 0)
+    plan.add([waiting(1, job=1)], 0)
     assert begun(plan) == [1]
-    plan.add([ticket(2, job=1, phase=END)], 0)
-    plan.finish(1, 0, ticket(3, job=1, attempt=2, due=5.0))
+    plan.add([waiting(2, job=1, phase=END)], 0)
+    plan.finish(1, 0, waiting(3, job=1, attempt=2, due=5.0))
     assert (begun(plan), plan.next_due) == ([], 5.0)
     assert (plan.tick(4.9), begun(plan)) == ([], [])
     assert (plan.tick(5.0), begun(plan), plan.next_due) == ([], [3], None)
@@ -89,8 +40,8 @@ def test_an_end_waits_for_the_retries_of_its_starts() -> None:
 
 def test_start_hooks_wait_for_the_gates_of_their_job() -> None:
     plan = schedule(h="", g='kind = "gate"')
-    plan.add([ticket(1, job=1), ticket(2, "g", job=1, gate=True), ticket(3, job=2)], 0)
-    plan.add([ticket(4, job=1, phase=END)], 0)
+    plan.add([waiting(1, job=1), waiting(2, "g", job=1, gate=True), waiting(3, job=2)], 0)
+    plan.add([waiting(4, job=1, phase=END)], 0)
     assert begun(plan) == [2, 3]
     plan.finish(2, 0)
     assert begun(plan) == [1]
@@ -98,8 +49,8 @@ def test_start_hooks_wait_for_the_gates_of_their_job() -> None:
 
 def test_start_hooks_go_on_when_their_job_is_decided_without_its_gate() -> None:
     plan = schedule(h="", g='kind = "gate"')
-    plan.add([ticket(1, job=1), ticket(2, "g", job=1, gate=True)], 0)
-    plan.add([ticket(4, job=1, phase=END)], 0)
+    plan.add([waiting(1, job=1), waiting(2, "g", job=1, gate=True)], 0)
+    plan.add([waiting(4, job=1, phase=END)], 0)
     assert begun(plan) == [2]
     assert (plan.decided(plan.open[2], 0), plan.decided(plan.open[2], 0)) == ([], [])
     assert begun(plan) == [1]
@@ -112,29 +63,29 @@ def test_start_hooks_go_on_when_their_job_is_decided_without_its_gate() -> None:
 def test_what_a_run_waits_for_in_words() -> None:
     hooks = {"h": "run.max_running = 1", "s": 'run.overlap = "serial"', "g": ""}
     plan = schedule("daemon.max_running = 2", **hooks)
-    tickets = [ticket(1), ticket(2), ticket(3, "s"), ticket(4, "s"), ticket(5, "g")]
-    plan.add([*tickets, late := ticket(6, "g", attempt=2, due=5.0)], 0)
-    assert plan.obstacle(tickets[4], 0) == "it has not come to its turn"
+    runs = [waiting(1), waiting(2), waiting(3, "s"), waiting(4, "s"), waiting(5, "g")]
+    plan.add([*runs, late := waiting(6, "g", attempt=2, due=5.0)], 0)
+    assert plan.obstacle(runs[4], 0) == "it has not come to its turn"
     assert begun(plan) == [1, 3]
-    assert [plan.obstacle(tickets[at], 0) for at in (1, 3, 4)] == [
+    assert [plan.obstacle(runs[at], 0) for at in (1, 3, 4)] == [
         "all 2 slots are taken",
         "run 3 has not ended, and overlap is serial",
         "all 2 slots are taken",
     ]
     assert plan.obstacle(late, 4.9) == "its attempt 2 is not due yet"
     plan.finish(3, 0)
-    assert plan.obstacle(tickets[1], 0) == "all 1 slots of the hook are taken"
+    assert plan.obstacle(runs[1], 0) == "all 1 slots of the hook are taken"
 
 
 def test_the_order_among_the_hooks_of_a_phase() -> None:
     plan = schedule("daemon.max_running = 2", a="order = 9", b="order = 1", c="order = 5")
-    plan.add([ticket(1, "a", order=9), ticket(2, "b", order=1), ticket(3, "c", order=5)], 0)
+    plan.add([waiting(1, "a", order=9), waiting(2, "b", order=1), waiting(3, "c", order=5)], 0)
     assert begun(plan) == [2, 3]
 
 
 def test_slots_in_all_and_of_a_hook() -> None:
     plan = schedule("daemon.max_running = 3", a="run.max_running = 2", b="run.max_running = 2")
-    plan.add([ticket(n, "a" if n < 5 else "b") for n in range(1, 9)], 0)
+    plan.add([waiting(n, "a" if n < 5 else "b") for n in range(1, 9)], 0)
     assert begun(plan) == [1, 2, 5]
     assert (plan.running, plan.waiting) == (3, 5)
     assert (plan.counts("a"), plan.counts("b"), plan.counts("x")) == ((2, 2), (1, 3), (0, 0))
@@ -151,16 +102,16 @@ def test_slots_in_all_and_of_a_hook() -> None:
 
 def test_a_thousand_of_one_hook_do_not_keep_another_waiting() -> None:
     plan = schedule("daemon.max_running = 4", a="run.max_running = 4\norder = 1", b="")
-    plan.add([ticket(n, "a", order=1) for n in range(1, 1001)], 0)
+    plan.add([waiting(n, "a", order=1) for n in range(1, 1001)], 0)
     assert begun(plan) == [1, 2, 3, 4]
-    plan.add([ticket(1001, "b")], 0)
+    plan.add([waiting(1001, "b")], 0)
     plan.finish(2, 0)
     assert begun(plan) == [1001]
 
 
 def test_runs_of_one_hook_start_in_the_order_of_their_events() -> None:
     plan = schedule("daemon.max_running = 1")
-    plan.add([ticket(n) for n in (5, 3, 9, 1)], 0)
+    plan.add([waiting(n) for n in (5, 3, 9, 1)], 0)
     order = []
     while runs := begun(plan):
         order += runs
@@ -168,118 +119,23 @@ def test_runs_of_one_hook_start_in_the_order_of_their_events() -> None:
     assert order == [1, 3, 5, 9]
 
 
-def test_parallel_runs_have_no_rivals() -> None:
-    plan = schedule(h='run.overlap = "parallel"')
-    assert plan.add([ticket(1), ticket(2)], 0) == []
-    assert begun(plan) == [1, 2]
-
-
-def test_serial_runs_follow_each_other_in_order_by_their_key() -> None:
-    plan = schedule(h='run.overlap = "serial"')
-    plan.add(
-        [
-            ticket(2, overlap_key="a"),
-            ticket(1, overlap_key="a"),
-            ticket(3, overlap_key="b"),
-            ticket(4, overlap_key="a"),
-        ],
-        0,
-    )
-    assert begun(plan) == [1, 3]
-    plan.finish(3, 0)
-    assert begun(plan) == []
-    plan.finish(1, 0)
-    assert begun(plan) == [2]
-    plan.finish(2, 0)
-    assert begun(plan) == [4]
-
-
-def test_skip_drops_the_newer_and_names_the_other() -> None:
-    plan = schedule(h='run.overlap = "skip"')
-    decisions = plan.add(
-        [ticket(1, overlap_key="a"), ticket(2, overlap_key="a"), ticket(3, overlap_key="b")], 0
-    )
-    assert told(decisions) == [(2, "run 1 has not ended")]
-    assert isinstance(decisions[0], Drop)
-    assert decisions[0].result is Result.SKIPPED
-    plan.finish(2, 0)
-    assert begun(plan) == [1, 3]
-    assert told(plan.add([ticket(4, overlap_key="a")], 0)) == [(4, "run 1 has not ended")]
-    plan.finish(4, 0)
-    plan.finish(1, 0)
-    assert plan.add([ticket(5, overlap_key="a")], 0) == []
-    assert begun(plan) == [5]
-
-
-def test_replace_ends_the_older_whether_it_waits_or_runs() -> None:
-    plan = schedule(h='run.overlap = "replace"')
-    plan.add([ticket(1)], 0)
-    assert begun(plan) == [1]
-    (stop,) = plan.add([ticket(2)], 0)
-    assert isinstance(stop, Stop)
-    assert told([stop]) == [(1, "replaced by run 2")]
-    again = plan.add([ticket(3)], 0)
-    assert told(again) == [(1, "replaced by run 3"), (2, "replaced by run 3")]
-    assert isinstance(again[1], Drop)
-    assert again[1].result is Result.CANCELLED
-    plan.finish(2, 0)
-    assert begun(plan) == []
-    plan.finish(1, 0)
-    assert begun(plan) == [3]
-
-
-def test_what_comes_late_of_an_older_event_replaces_nothing_newer() -> None:
-    plan = schedule(h='run.overlap = "replace"', other="")
-    plan.add([ticket(1, job=1), ticket(2, "other", job=1)], 0)
-    assert begun(plan) == [1, 2]
-    end = ticket(3, job=1, phase=END)
-    plan.add([end], 0)
-    plan.finish(1, 0, ticket(5, job=1, attempt=2, due=5.0))
-    plan.add([ticket(4, job=2)], 0)
-    assert begun(plan) == [4]
-    assert told(plan.tick(5.0)) == [(5, "replaced by run 4")]
-    plan.finish(2, 6)
-    assert plan.finish(5, 6) == [Drop(end, Result.CANCELLED, "replaced by run 4")]
-    plan.finish(4, 6, ticket(6, job=2, attempt=2))
-    assert begun(plan) == [6]
-
-
-@pytest.mark.parametrize("overlap", ["parallel", "serial", "skip", "replace"])
-def test_a_run_is_no_rival_of_its_own_next_attempt(overlap: str) -> None:
-    plan = schedule(h=f'run.overlap = "{overlap}"')
-    plan.add([ticket(1, job=1)], 0)
-    assert begun(plan) == [1]
-    assert plan.finish(1, 1.0, ticket(2, job=1, attempt=2, due=1.0)) == []
-    assert begun(plan) == [2]
-
-
-def test_what_waited_for_its_rivals_goes_on_when_it_has_none_any_more() -> None:
-    plan = schedule(h='run.overlap = "serial"')
-    plan.add([ticket(1), ticket(2), ticket(3)], 0)
-    assert begun(plan) == [1]
-    plan.configure(configuration(h='run.overlap = "serial"\norder = 7'))
-    assert begun(plan) == []
-    plan.configure(configuration(h='run.overlap = "parallel"'))
-    assert begun(plan) == [2, 3]
-
-
 def test_obsolete_start_hooks_are_dropped_only_on_request_and_only_while_they_wait() -> None:
     plan = schedule("daemon.max_running = 2", a='obsolete = "skip"', b="", c='obsolete = "skip"')
-    plan.add([ticket(1, "a", job=1)], 0)
+    plan.add([waiting(1, "a", job=1)], 0)
     assert begun(plan) == [1]
-    plan.add([ticket(2, "a", job=1), ticket(3, "b", job=1), ticket(4, "c", job=2)], 0)
+    plan.add([waiting(2, "a", job=1), waiting(3, "b", job=1), waiting(4, "c", job=2)], 0)
     drops = plan.job_ended(1)
-    assert told(drops) == [(2, "its job has ended before its turn")]
+    assert reasons(drops) == [(2, "its job has ended before its turn")]
     assert drops[0].result is Result.SKIPPED
     plan.finish(2, 0)
-    plan.add([ticket(5, "a", job=1, phase=END)], 0)
+    plan.add([waiting(5, "a", job=1, phase=END)], 0)
     assert (plan.job_ended(1), plan.job_ended(99)) == ([], [])
     assert begun(plan) == [3]
 
 
 def test_cancel_what_waits_and_what_runs() -> None:
     plan = schedule("daemon.max_running = 1")
-    one, two = ticket(1), ticket(2)
+    one, two = waiting(1), waiting(2)
     plan.add([one, two], 0)
     assert begun(plan) == [1]
     stop, drop = plan.cancel([one, two], "by uid 0")
@@ -296,30 +152,30 @@ def test_cancel_what_waits_and_what_runs() -> None:
 def test_a_parked_hook_skips_and_others_go_on() -> None:
     plan = schedule(a="", b="")
     plan.parked.add("a")
-    plan.add([ticket(1, "a"), ticket(2, "b")], 0)
+    plan.add([waiting(1, "a"), waiting(2, "b")], 0)
     starts, drops = plan.claim()
     assert [run.run_id for run in starts] == [2]
-    assert told(drops) == [(1, "the hook is parked; hookctl resume frees it")]
+    assert reasons(drops) == [(1, "the hook is parked; hookctl resume frees it")]
     assert drops[0].result is Result.SKIPPED
     plan.finish(1, 0)
     plan.parked.clear()
-    plan.add([ticket(3, "a")], 0)
+    plan.add([waiting(3, "a")], 0)
     assert begun(plan) == [3]
 
 
 def test_a_hook_that_is_gone_is_cancelled() -> None:
     plan = schedule(a="")
-    plan.add([ticket(1, "a"), ticket(2, "x"), ticket(3, "x")], 0)
+    plan.add([waiting(1, "a"), waiting(2, "x"), waiting(3, "x")], 0)
     plan.configure(configuration())
     starts, drops = plan.claim()
     assert starts == []
-    assert told(drops) == [(n, "the hook is configured no longer") for n in (1, 2, 3)]
+    assert reasons(drops) == [(n, "the hook is configured no longer") for n in (1, 2, 3)]
     assert {drop.result for drop in drops} == {Result.CANCELLED}
 
 
 def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
     plan = schedule("daemon.max_running = 2", h="run.max_running = 2")
-    plan.add([ticket(1), ticket(2), ticket(3)], 0)
+    plan.add([waiting(1), waiting(2), waiting(3)], 0)
     starts, _ = plan.claim()
     plan.put_back(starts)
     assert {start.phase for start in starts} == {RunPhase.READY}
@@ -329,10 +185,10 @@ def test_what_could_not_be_started_is_put_back_in_its_place() -> None:
 
 def test_an_end_that_was_handed_over_too_early_waits_for_its_start() -> None:
     plan = schedule(h='run.overlap = "serial"')
-    plan.adopt(ticket(1, job=1))
-    early = ticket(2, job=1, phase=END, overlap_key="other")
+    plan.adopt(waiting(1, job=1))
+    early = waiting(2, job=1, phase=END, overlap_key="other")
     plan.adopt(early)
-    plan.add([ticket(3, overlap_key="other")], 0)
+    plan.add([waiting(3, overlap_key="other")], 0)
     plan.put_back([early])  # the runner that is there now has never seen it
     assert (plan.running, plan.waiting) == (1, 2)
     assert begun(plan) == [3]
@@ -343,7 +199,7 @@ def test_an_end_that_was_handed_over_too_early_waits_for_its_start() -> None:
 
 def test_due_times_and_their_order() -> None:
     plan = schedule()
-    plan.add([ticket(1, due=5.0), ticket(2, due=3.0), ticket(3, due=1.0)], 2.0)
+    plan.add([waiting(1, due=5.0), waiting(2, due=3.0), waiting(3, due=1.0)], 2.0)
     assert begun(plan) == [3]
     assert plan.next_due == 3.0
     plan.cancel([plan.open[2]], "away")
@@ -355,28 +211,21 @@ def test_due_times_and_their_order() -> None:
 
 def test_an_end_that_is_due_later_waits_for_its_start_and_for_its_time() -> None:
     plan = schedule()
-    plan.add([ticket(1, job=1), ticket(2, job=1, phase=END, due=5.0)], 0)
+    plan.add([waiting(1, job=1), waiting(2, job=1, phase=END, due=5.0)], 0)
     assert begun(plan) == [1]
     plan.finish(1, 3.0)
     assert (begun(plan), plan.next_due) == ([], 5.0)
     assert (plan.tick(5.0), begun(plan)) == ([], [2])
 
 
-def test_whose_time_has_come_may_have_a_rival_by_then() -> None:
-    plan = schedule(h='run.overlap = "skip"')
-    plan.add([ticket(1, due=5.0), ticket(2)], 0)
-    assert begun(plan) == [2]
-    assert told(plan.tick(5.0)) == [(1, "run 2 has not ended")]
-
-
 def test_adopted_runs_hold_their_slot_their_key_and_their_job() -> None:
     plan = schedule("daemon.max_running = 2", h='run = {overlap = "serial", max_running = 2}')
-    plan.adopt(ticket(1, job=1, overlap_key="a"))
+    plan.adopt(waiting(1, job=1, overlap_key="a"))
     plan.add(
         [
-            ticket(2, overlap_key="a"),
-            ticket(3, job=1, overlap_key="b", phase=END),
-            ticket(4, overlap_key="c"),
+            waiting(2, overlap_key="a"),
+            waiting(3, job=1, overlap_key="b", phase=END),
+            waiting(4, overlap_key="c"),
         ],
         0,
     )
@@ -389,7 +238,7 @@ def test_adopted_runs_hold_their_slot_their_key_and_their_job() -> None:
 
 def test_what_is_known_of_a_job() -> None:
     plan = schedule()
-    one = ticket(1, job=1)
+    one = waiting(1, job=1)
     plan.add([one], 0)
     assert (plan.of_job(1), plan.of_job(2)) == ([one], [])
     plan.finish(1, 0)
