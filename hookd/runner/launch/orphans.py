@@ -153,7 +153,7 @@ class Orphans:
             return
         owner = self._owners.get(pid)
         cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
-        report = Report.now(ENDED, pid, status, cpu, usage.ru_maxrss)
+        report = Report.now(ENDED, pid, status, cpu)
         if owner is not None and owner.main == pid:
             owner.last = report  # its number still names its session
         else:
