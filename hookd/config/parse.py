@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Text to configuration: TOML sources in, one frozen `Config` out, or every error at once.
 
-Reading the files is `hookd.config.files`'s work, looking at the programs that hooks name the runner's
+`hookd.config.files` reads the files, and the runner looks at the programs that hooks name
 (`hookd.runner.run.program_check`). Pure.
 """
 

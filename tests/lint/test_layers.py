@@ -32,8 +32,8 @@ ORDER = (
 """Each folder may import itself and those before it; "" is hookd/ itself."""
 
 APART = (("runner", "server"), ("cli", "server"), ("cli", "runner"))
-"""Folders, with those inside them, of which the first must not import the second: the processes and
-`hookctl` share nothing but what lies below all of them."""
+"""Folders, with those inside them, of which the first must not import the second: the processes
+and `hookctl` share nothing but what lies below all of them."""
 
 UPWARD = {("server.main", "check.audit"): "hookd --check says what both processes would say"}
 """What imports upward all the same, when it is called, and why."""

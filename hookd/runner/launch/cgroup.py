@@ -2,9 +2,9 @@
 """A control group for each launcher and so for each run, where cgroup v2 is delegated to us.
 
 Only there (systemd marks what `Delegate=yes` hands over; see its CGROUP_DELEGATION document):
-without the mark nothing is touched, and `hookd.runner.run.limit_poller` bounds memory and processes. By the
-rule that only leaves have processes, the runner itself and its zygote move into a leaf of their
-own. Names and meanings of the files: the kernel's admin-guide/cgroup-v2.
+without the mark nothing is touched, and `hookd.runner.run.limit_poller` bounds memory and
+processes. By the rule that only leaves have processes, the runner itself and its zygote move into
+a leaf of their own. Names and meanings of the files: the kernel's admin-guide/cgroup-v2.
 """
 
 from __future__ import annotations
