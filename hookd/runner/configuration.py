@@ -16,6 +16,7 @@ from hookd.runner.launch.cgroup import Groups
 from hookd.runner.loading import Loaded, Loader
 from hookd.system import faults, records
 from hookd.system.journal import Journal
+from hookd.system.lookups import Unanswered
 
 
 class Configuration:
@@ -56,16 +57,21 @@ class Configuration:
         """What is worth knowing about it."""
         return [] if self.loaded is None else self.loaded.notes
 
-    async def load(self) -> bool:
-        """Read the configuration for the first time, and say what was found.
+    async def load(self) -> None:
+        """Read the configuration for the first time, and record what was found.
 
-        A hook that cannot run on this machine now is unusable, and no other. Return whether there
-        is a configuration.
+        A hook that cannot run on this machine now is unusable; all others can start. Raises
+        ConfigError where the text has errors, Unanswered where the files do not answer.
         """
-        loaded = await self._read(strict=False)
-        if loaded is not None:
-            self._use_all(loaded)
-        return loaded is not None
+        try:
+            loaded = await self._loader.load(self._groups)
+        except ConfigError as e:
+            self._refuse(e.errors)
+            raise
+        except Unanswered as e:
+            self._refuse([str(e)])
+            raise
+        self._use_all(loaded)
 
     def reload(self, asked: Reload) -> None:
         """Read it anew, and send what came of it. Who asks meanwhile is answered by the next."""
@@ -124,13 +130,18 @@ class Configuration:
             errors = loaded.errors if strict else []
         except ConfigError as e:
             errors = e.errors
+        except Unanswered as e:
+            errors = [str(e)]
         except Exception as e:  # whatever it is, who asked must be answered
             faults.report(e, "reading the configuration")
             errors = [faults.words(e)]
+        self._refuse(errors)
+        return None if errors else loaded
+
+    def _refuse(self, errors: list[str]) -> None:
         self.errors = errors
         for error in errors:
             self._journal.send(records.CONFIG_REFUSED, detail=error)
-        return None if errors else loaded
 
     def _use_all(self, loaded: Loaded) -> None:
         self.loaded, self._held, self.errors = loaded, None, []

@@ -17,7 +17,6 @@ import msgspec
 from hookd.config import files
 from hookd.config.files import Trail
 from hookd.config.parse import Config
-from hookd.errors import ConfigError
 from hookd.runner.launch.accounts import Account
 from hookd.runner.launch.cgroup import Groups
 from hookd.runner.run import capabilities, program_check
@@ -67,14 +66,11 @@ class Loader:
     async def load(self, groups: Groups | None) -> Loaded:
         """Read the files and look at what the hooks need.
 
-        Raises ConfigError with every mistake in the text, or where the files do not answer.
+        Raises ConfigError with every mistake in the text, Unanswered where the files do not answer.
         """
         trail = Trail()
         read = partial(files.load, self._path, trail)
-        try:
-            loaded = await self._lookups.answer("configuration", read, READ_SEC, trail.words)
-        except Unanswered as e:
-            raise ConfigError([str(e)]) from None
+        loaded = await self._lookups.answer("configuration", read, READ_SEC, trail.words)
         found = await self.examine(loaded.config, list(loaded.notes))
         return msgspec.structs.replace(
             found, notes=found.notes + capabilities.notes(found.config, found.accounts, groups)

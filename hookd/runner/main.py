@@ -16,6 +16,7 @@ from pathlib import Path
 
 import hookd
 from hookd.config import files
+from hookd.errors import ConfigError
 from hookd.link import Reload, RunnerFaults
 from hookd.runner import undelivered
 from hookd.runner.launch import abi, cgroup
@@ -24,6 +25,7 @@ from hookd.runner.runner import Runner
 from hookd.runner.server_link import ServerLink
 from hookd.system import faults, memory, records, terminal
 from hookd.system.journal import Journal
+from hookd.system.lookups import Unanswered
 from hookd.system.sd_notify import Notifier
 from hookd.system.sockets import activated, bind
 from hookd.system.terminal import note, say
@@ -31,7 +33,7 @@ from hookd.system.usage import Parser
 
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
-EX_USAGE, EX_OSFILE, EX_CONFIG = 64, 72, 78  # sysexits.h
+EX_USAGE, EX_OSFILE, EX_TEMPFAIL, EX_CONFIG = 64, 72, 75, 78  # sysexits.h
 SETTLE_SEC = 2.0  # for the server, when we stop, to have the last results on disk
 
 
@@ -80,7 +82,13 @@ class Service:
         self._take_over()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        await self._load()
+        try:
+            await self._load()
+        except (ConfigError, Unanswered):
+            if listener is not None:
+                turn_away(listener)
+            self._close()
+            raise
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         if listener is not None:
             serving = faults.keep("the link", lambda: self._link.listen(listener))
@@ -95,13 +103,15 @@ class Service:
         await asyncio.gather(serving, return_exceptions=True)
 
     async def _load(self) -> None:
-        """Read the configuration, unless a stop comes first."""
+        """Read the configuration, unless a stop comes first. Raises ConfigError, Unanswered."""
         loading = self._loop.create_task(self._runner.configuration.load())
         stopping = self._loop.create_task(self._stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (loading, stopping):
             task.cancel()
         await asyncio.gather(loading, stopping, return_exceptions=True)
+        if not loading.cancelled():
+            loading.result()
 
     async def _serve_one(self) -> None:
         """Serve the connection that was inherited; its end is ours."""
@@ -117,6 +127,9 @@ class Service:
         await self._runner.stop(drain)
         await self._runner.settle(0 if orphaned else SETTLE_SEC)
         await self._link.close()
+        self._close()
+
+    def _close(self) -> None:
         self._runner.close()
         self._hand_over()
         self._journal.send(records.RUNNER_STOPPED, detail="hookd-runner stopped")
@@ -156,6 +169,18 @@ def undelivered_file() -> Path | None:
     """Return where results wait for the next runner: below the unit's StateDirectory=, if any."""
     directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(directory) / "untaken" if directory else None
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Close the connections that nobody will serve.
+
+    A connection that waits in a socket of the service manager's would start the runner again at
+    once (systemd.socket(5)), as often as it ends. The server tries again later.
+    """
+    listener.setblocking(False)
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
 
 
 def raise_open_files() -> None:
@@ -216,6 +241,10 @@ def _main() -> int:
     except ProgramError as e:
         note("hookd-runner", str(e))
         return EX_OSFILE
+    except ConfigError:
+        return EX_CONFIG
+    except Unanswered:
+        return EX_TEMPFAIL
     return 0
 
 

@@ -67,8 +67,7 @@ class Runner:
             return f"Stopping: {len(self._running)} hooks still run"
         loaded, unusable = self.configuration.loaded, len(self.configuration.unusable)
         if loaded is None:
-            errors = len(self.configuration.errors)
-            return f"No hook can start: {errors} errors in the configuration"
+            return "Reading the configuration"
         words = f"{len(self._running)} hooks run, {len(loaded.plans)} configured"
         return f"{words}, {unusable} unusable" if unusable else words
 

@@ -17,6 +17,8 @@ import pytest
 
 from hookd.link import Start
 from hookd.model import Result
+from hookd.runner import undelivered
+from hookd.runner.runner import unstarted
 from hookd.system.sockets import bind
 from tests.support.eventually import eventually
 from tests.support.leftovers import alive
@@ -110,6 +112,49 @@ def test_check(scratch: Path, text: str, status: int, said: str) -> None:
     )
     assert done.returncode == status
     assert said in done.stdout + done.stderr
+
+
+AS_SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("text", ['comand = "/bin/true"\n', "writable by everybody"])
+def test_errors_in_the_text_stop_a_start(scratch: Path, text: str) -> None:
+    runner = Runner(scratch)
+    path = runner.hook("hook", text)
+    if "writable" in text:
+        path.write_text('command = "/bin/true"\n')
+        path.chmod(0o666)
+    listener = bind(scratch / "runner.sock", 0o600)
+    serve = [sys.executable, "-m", "hookd.runner.main", "--config", str(scratch / "hookd.toml")]
+    with listener, socket.socket(socket.AF_UNIX) as client:
+        # What waits in the service manager's socket would start the runner again at once.
+        client.connect(str(scratch / "runner.sock"))
+        client.settimeout(20)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_SYSTEMD, str(listener.fileno()), *serve],
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            timeout=20,
+        )
+        assert done.returncode == 78
+        assert client.recv(1) == b""
+
+
+def test_a_start_that_the_text_stops_loses_no_result(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(scratch))
+    undelivered.save(scratch / "untaken", {9: unstarted(Result.CANCELLED, "of before")})
+    runner = Runner(scratch)
+    runner.hook("hook", 'comand = "/bin/true"\n')
+    runner.start("--socket", str(scratch / "runner.sock"))
+    assert runner.process.wait(20) == 78
+    assert list(undelivered.load(scratch / "untaken")) == [9]
 
 
 @pytest.fixture

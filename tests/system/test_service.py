@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -138,6 +139,25 @@ def test_the_socket_starts_both_services(greeting: Box) -> None:
     greeting.run("systemctl stop hookd.service hookd-runner.service")
     assert results(greeting, start(greeting, "prod", "--wait")) == {"greet": "success"}
     greeting.run("systemctl is-active hookd.service hookd-runner.service")
+
+
+def test_a_runner_that_the_text_stops_comes_back_when_it_is_corrected(greeting: Box) -> None:
+    unit = "hookd-runner.service"
+    greeting.write("/etc/hookd/hooks.d/bad.toml", "comand = 1\n")
+    greeting.run(f"systemctl kill --signal=KILL --kill-whom=main {unit}")
+    greeting.until(
+        lambda: greeting.read(f"systemctl show -P ExecMainStatus -P ActiveState {unit}")
+        in ("failed\n78", "78\nfailed")
+    )
+    job = start(greeting, "prod")
+    assert greeting.read("systemctl is-active hookd.service hookd-runner.socket") == (
+        "active\nactive"
+    )
+    time.sleep(20)  # for as long as the server tries, the starts must become fewer
+    starts = greeting.read(f"journalctl -q -o cat -u {unit} -g 'status=78' --since=-10s")
+    assert len(starts.splitlines()) <= 3
+    greeting.run("rm /etc/hookd/hooks.d/bad.toml")
+    greeting.until(lambda: results(greeting, job) == {"greet": "success"}, 40)
 
 
 def test_ten_thousand_runs_have_all_their_records(greeting: Box) -> None:

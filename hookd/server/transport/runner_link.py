@@ -24,6 +24,8 @@ SLICE = 256  # messages handled in one turn of the loop: some milliseconds
 MOST_INBOX = 4 * SLICE  # messages that may wait, before no more are read
 LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
 RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
+UNSERVED_SEC = (*RETRY_SEC, 2.0, 5.0, 10.0)
+"""The same after connections that ended without a word: each starts a runner that cannot serve."""
 CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
 
 SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
@@ -47,6 +49,7 @@ class RunnerLink(faults.Connection):
         self._inbox: deque[Message] = deque()
         self._hand_on_soon = faults.Timer(self._hand_on)
         self._lost = asyncio.Event()
+        self._heard = False  # whether this connection has brought anything
         self._task: asyncio.Task[None] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -108,12 +111,15 @@ class RunnerLink(faults.Connection):
             except OSError as e:
                 self._on_lost(e.strerror or str(e))
                 failures += 1
+                unserved = False
             else:
                 began = self._loop.time()
                 await self._lost.wait()
                 lasted = self._loop.time() - began
                 failures = failures + 1 if lasted < LASTING_SEC else 0
-            await asyncio.sleep(RETRY_SEC[min(failures, len(RETRY_SEC) - 1)])
+                unserved = not self._heard
+            pauses: tuple[float, ...] = UNSERVED_SEC if unserved else RETRY_SEC
+            await asyncio.sleep(pauses[min(failures, len(pauses) - 1)])
 
     async def _connect(self, path: Path) -> None:
         await self._loop.create_unix_connection(lambda: self, str(path))
@@ -151,6 +157,7 @@ class RunnerLink(faults.Connection):
     def made(self, transport: asyncio.Transport) -> None:
         """Begin anew: nothing of an earlier connection is left in the buffers."""
         self._transport = transport
+        self._heard = False
         self._reader = FrameReader()
         self._outbox = []
         self._inbox.clear()
@@ -162,6 +169,7 @@ class RunnerLink(faults.Connection):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what has arrived; a runner that speaks another language is let go."""
         assert self._transport is not None
+        self._heard = True
         try:
             messages = self._reader.feed(self._chunk[:nbytes])
         except ValueError as e:
