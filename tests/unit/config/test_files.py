@@ -164,7 +164,7 @@ exec "$3" -c '
 from hookd.config.files import load
 loaded = load(None)
 for hook in loaded.config.hooks.values():
-    print(hook.name, hook.path)
+    print(hook.name, hook.path, hook.order)
 '
 """
 
@@ -193,10 +193,23 @@ def test_etc_masks_the_vendors_hooks_of_the_same_name(scratch: Path) -> None:
     (own / "own.toml").write_text(HOOK)
     (own / "disabled.toml").write_text("")
     assert overlaid(scratch) == [
-        "masked /etc/hookd/hooks.d/masked.toml",
-        "own /etc/hookd/hooks.d/own.toml",
-        "vendors /usr/lib/hookd/hooks.d/vendors.toml",
+        "masked /etc/hookd/hooks.d/masked.toml 50",
+        "own /etc/hookd/hooks.d/own.toml 50",
+        "vendors /usr/lib/hookd/hooks.d/vendors.toml 50",
     ]
+
+
+def test_etc_masks_the_vendors_drop_ins_of_the_same_name(scratch: Path) -> None:
+    vendor, own = scratch / "lib/hookd/hooks.d", scratch / "etc/hookd/hooks.d"
+    for directory in (vendor, own):
+        (directory / "a.toml.d").mkdir(parents=True)
+    (vendor / "a.toml").write_text(HOOK)
+    (vendor / "a.toml.d/1.toml").write_text("order = 1\n")
+    assert overlaid(scratch) == ["a /usr/lib/hookd/hooks.d/a.toml 1"]
+    (own / "a.toml.d/0.toml").write_text("order = 3\n")
+    assert overlaid(scratch) == ["a /usr/lib/hookd/hooks.d/a.toml 1"]
+    (own / "a.toml.d/1.toml").write_text("")
+    assert overlaid(scratch) == ["a /usr/lib/hookd/hooks.d/a.toml 3"]
 
 
 def test_a_configuration_that_is_named_has_no_vendors_hooks(settings: Path) -> None:
