@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Where the configuration lies, and how it is read: `hookd.toml` and the `hooks.d` beside it.
 
-Files only; what they mean is `hookd.config.parse`'s. Each is looked at before it is read: what
-somebody else could change is refused (`hookd.system.trust`), and so is what is no file: a named
-pipe would be waited for. A path may be any bytes; what is told of it is text. All of it blocks,
-for as long as the file system takes: see `Trail`.
+Only files are read here; `hookd.config.parse` gives them a meaning. Each is checked before it is
+read: a file that somebody else could change is refused (`hookd.system.trust`), and so is anything
+that is not a regular file, because reading a named pipe could wait without end. A path may consist
+of any bytes; messages show it as text. Everything here blocks for as long as the file system takes
+to answer: see `Trail`.
 """
 
 from __future__ import annotations

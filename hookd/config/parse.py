@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Text to configuration: TOML sources in, one frozen `Config` out, or every error at once.
 
-`hookd.config.files` reads the files, and the runner looks at the programs that hooks name
-(`hookd.runner.run.program_check`). Pure.
+`hookd.config.files` reads the files; the runner checks the programs that hooks name
+(`hookd.runner.run.program_check`). Nothing here does input or output.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Loader:
     async def load(self, groups: Groups | None) -> Loaded:
         """Read the files and look at what the hooks need.
 
-        Raises ConfigError with every mistake in the text, Unanswered where the files do not answer.
+        Raises ConfigError with every mistake in the text, Unanswered if the files do not answer.
         """
         trail = Trail()
         read = partial(files.load, self._path, trail)

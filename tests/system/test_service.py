@@ -146,8 +146,10 @@ def test_a_runner_that_the_text_stops_comes_back_when_it_is_corrected(greeting: 
     greeting.write("/etc/hookd/hooks.d/bad.toml", "comand = 1\n")
     greeting.run(f"systemctl kill --signal=KILL --kill-whom=main {unit}")
     greeting.until(
-        lambda: greeting.read(f"systemctl show -P ExecMainStatus -P ActiveState {unit}")
-        in ("failed\n78", "78\nfailed")
+        lambda: (
+            greeting.read(f"systemctl show -P ExecMainStatus -P ActiveState {unit}")
+            in ("failed\n78", "78\nfailed")
+        )
     )
     job = start(greeting, "prod")
     assert greeting.read("systemctl is-active hookd.service hookd-runner.socket") == (

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whether a program may be run as a hook, and if not, why not, in words.
 
-It must be one that nobody but root and the daemon's own user can change (`hookd.system.trust`),
-and so must be its interpreter. It is looked at before each run and then executed by its path, with
-every link resolved: a descriptor would be one more thing that the hook inherits, and the
-interpreter opens the script by its path in any case.
+Nobody but root and the daemon's own user may be able to change it or its interpreter
+(`hookd.system.trust`). It is checked before each run and then executed by its path, with every
+link resolved: a descriptor would be one more thing that the hook inherits, and the interpreter
+opens the script by its path in any case.
 """
 
 from __future__ import annotations
