@@ -19,12 +19,23 @@ import socket
 import time
 from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from hookd.errors import HookdError, InvalidParameter, ProtocolError, ShuttingDown
-from hookd.model import HookRun, Job
+from hookd.jobs_api import (
+    EndJob,
+    EndJobReply,
+    GetJob,
+    GetJobReply,
+    Parameters,
+    ServerStarted,
+    ServerStartedReply,
+    StartJob,
+    StartJobReply,
+)
+from hookd.model import Job, Outcome
 
 SYSTEM_SOCKET = "/run/hookd/hookd.sock"
 
@@ -50,36 +61,10 @@ class RemoteError(HookdError):
         return self.values
 
 
-class StartedJob(msgspec.Struct, kw_only=True):
-    """The answer to a start. `allowed` is false, and `reason` says why, where a gate refused."""
-
-    job_id: int
-    duplicate: bool
-    allowed: bool
-    reason: str | None = None
-    hooks: list[HookRun]
-
-
-class EndedJob(msgspec.Struct, kw_only=True):
-    """The answer to an end."""
-
-    job_id: int
-    duplicate: bool
-    hooks: list[HookRun]
-
-
 class _Reply(msgspec.Struct):
     parameters: msgspec.Raw = msgspec.Raw(b"{}")
     continues: bool = False
     error: str | None = None
-
-
-class _JobReply(msgspec.Struct):
-    job: Job
-
-
-class _LostJobs(msgspec.Struct):
-    lost_jobs: list[int]
 
 
 def default_socket() -> str:
@@ -145,7 +130,7 @@ class Client:
         attributes: Mapping[str, str] | None = None,
         wait: bool = False,
         tie: bool = False,
-    ) -> StartedJob:
+    ) -> StartJobReply:
         """Tell hookd that a job starts; when this returns, that is on hookd's disk.
 
         `wait`: return when the last attempts of the start's hooks have ended. `tie`: the job is
@@ -155,18 +140,18 @@ class Client:
         A `request_id` is made where none is given, so that the call can be repeated after a
         lost connection and is still one job (not with `tie`, where the loss ends the job).
         """
-        parameters = {
-            "profile": profile,
-            "user": user,
-            "client_ip": client_ip,
-            "client_build_no": client_build_no,
-            "server_job_id": server_job_id,
-            "request_id": request_id or _request_id(),
-            "attributes": attributes,
-            "wait": wait or None,
-            "tie": tie or None,
-        }
-        return self.call("io.hookd.Jobs.StartJob", parameters, StartedJob, repeat=not tie)
+        parameters = StartJob(
+            profile=profile,
+            user=user,
+            client_ip=client_ip,
+            client_build_no=client_build_no,
+            server_job_id=server_job_id,
+            request_id=request_id or _request_id(),
+            attributes=None if attributes is None else dict(attributes),
+            wait=wait or None,
+            tie=tie or None,
+        )
+        return self.call("io.hookd.Jobs.StartJob", parameters, StartJobReply, repeat=not tie)
 
     def end_job(
         self,
@@ -179,43 +164,45 @@ class Client:
         message: str | None = None,
         request_id: str | None = None,
         wait: bool = False,
-    ) -> EndedJob:
+    ) -> EndJobReply:
         """Tell hookd that a job has ended, named by its ID or by the backup server's own.
 
         `wait`: return when the last attempts of the end's hooks have ended. A `request_id` is
         made where none is given, so that the call can be repeated after a lost connection and
         ends the job once.
         """
-        parameters = {
-            "job_id": job_id,
-            "server_job_id": server_job_id,
-            "file_count": file_count,
-            "byte_count": byte_count,
-            "outcome": outcome,
-            "message": message,
-            "request_id": request_id or _request_id(),
-            "wait": wait or None,
-        }
-        return self.call("io.hookd.Jobs.EndJob", parameters, EndedJob, repeat=True)
+        parameters = EndJob(
+            job_id=job_id,
+            server_job_id=server_job_id,
+            file_count=file_count,
+            byte_count=byte_count,
+            outcome=cast("Outcome | None", outcome),  # hookd checks it
+            message=message,
+            request_id=request_id or _request_id(),
+            wait=wait or None,
+        )
+        return self.call("io.hookd.Jobs.EndJob", parameters, EndJobReply, repeat=True)
 
     def get_job(self, job_id: int) -> Job:
         """Return what hookd knows of a job, with each run of a hook."""
-        parameters = {"job_id": job_id}
-        return self.call("io.hookd.Jobs.GetJob", parameters, _JobReply, repeat=True).job
+        parameters = GetJob(job_id=job_id)
+        return self.call("io.hookd.Jobs.GetJob", parameters, GetJobReply, repeat=True).job
 
     def server_started(self, instance: str) -> list[int]:
         """Say that the backup server has started anew; return the jobs that are lost by it.
 
         `instance` is any text that differs from start to start.
         """
-        parameters = {"instance": instance}
-        reply = self.call("io.hookd.Jobs.ServerStarted", parameters, _LostJobs, repeat=True)
+        parameters = ServerStarted(instance=instance)
+        reply = self.call(
+            "io.hookd.Jobs.ServerStarted", parameters, ServerStartedReply, repeat=True
+        )
         return reply.lost_jobs
 
     def call(
         self,
         method: str,
-        parameters: Mapping[str, Any],
+        parameters: Parameters | Mapping[str, Any],
         answer: type[_T],
         *,
         repeat: bool = False,
@@ -242,7 +229,7 @@ class Client:
             pause = min(2 * pause, 1.0)
 
     def stream(
-        self, method: str, parameters: Mapping[str, Any], answer: type[_T]
+        self, method: str, parameters: Parameters | Mapping[str, Any], answer: type[_T]
     ) -> Generator[_T, None, None]:
         """Call a method that answers more than once; yield each answer until the last.
 
@@ -310,7 +297,9 @@ def _request_id() -> str:
     return os.urandom(16).hex()
 
 
-def _request(method: str, parameters: Mapping[str, Any], more: bool = False) -> bytes:
+def _request(method: str, parameters: Parameters | Mapping[str, Any], more: bool = False) -> bytes:
+    if isinstance(parameters, Parameters):
+        parameters = msgspec.structs.asdict(parameters)
     request: dict[str, Any] = {
         "method": method,
         "parameters": {key: value for key, value in parameters.items() if value is not None},

@@ -21,7 +21,7 @@ COMMANDS = {
     "watch": "watch",
     "hooks": "status",
     "why": "why",
-    "test": "trial",
+    "test": "test_hook",
     "replay": "control",
     "cancel": "control",
     "resume": "control",

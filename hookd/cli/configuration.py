@@ -6,20 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
 from hookd.config.files import read, read_files
 from hookd.errors import ConfigError
+from hookd.manager_api import Reload, ReloadReply
 from hookd.system.terminal import print_json, say
-
-
-class Loaded(msgspec.Struct):
-    """What Reload answers."""
-
-    hooks: int
-    notes: list[str]
 
 
 @command()
@@ -35,7 +28,8 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
     errors, notes = audit(found)
     if errors:
         raise ConfigError(errors)
-    return _tell(settings, Loaded(len(found.config.hooks), notes), "checked, no errors")
+    loaded = ReloadReply(hooks=len(found.config.hooks), notes=notes)
+    return _tell(settings, loaded, "checked, no errors")
 
 
 @command()
@@ -45,11 +39,11 @@ def reload(settings: Settings) -> int:
     All of it or, with any error, nothing: then the old one stays in use.
     """
     with settings.client() as hookd:
-        loaded = hookd.call("io.hookd.Manager.Reload", {}, Loaded, repeat=True)
+        loaded = hookd.call("io.hookd.Manager.Reload", Reload(), ReloadReply, repeat=True)
     return _tell(settings, loaded, "loaded")
 
 
-def _tell(settings: Settings, loaded: Loaded, what: str) -> int:
+def _tell(settings: Settings, loaded: ReloadReply, what: str) -> int:
     if settings.json:
         print_json(loaded)
         return DONE

@@ -4,19 +4,12 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command, whole
 from hookd.cli.draw import table
-from hookd.model import HookRun
+from hookd.manager_api import Cancel, CancelReply, Replay, ReplayReply, Resume, ResumeReply
 from hookd.system.terminal import print_json, say
-
-
-class Cancelled(msgspec.Struct):
-    """What Cancel answers: the runs that it ends."""
-
-    runs: list[int]
 
 
 @command()
@@ -29,9 +22,9 @@ def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
     """
     if (job_id is None) == (run_id is None):
         raise click.UsageError("name one thing: JOB_ID or --run ID")
-    asked = {"job_id": job_id, "run_id": run_id}
+    asked = Cancel(job_id=job_id, run_id=run_id)
     with settings.client() as hookd:
-        answer = hookd.call("io.hookd.Manager.Cancel", asked, Cancelled, repeat=True)
+        answer = hookd.call("io.hookd.Manager.Cancel", asked, CancelReply, repeat=True)
     if settings.json:
         print_json(answer)
     else:
@@ -45,16 +38,11 @@ def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
 def resume(settings: Settings, hook: str) -> int:
     """Free a hook that was parked after failures in a row."""
     with settings.client() as hookd:
-        answer = hookd.call("io.hookd.Manager.Resume", {"hook": hook}, dict, repeat=True)
+        asked = Resume(hook=hook)
+        answer = hookd.call("io.hookd.Manager.Resume", asked, ResumeReply, repeat=True)
     if settings.json:
         print_json(answer)
     return DONE
-
-
-class Replayed(msgspec.Struct):
-    """What Replay answers: the new runs, which have not started yet."""
-
-    hooks: list[HookRun]
 
 
 @command()
@@ -64,9 +52,9 @@ def replay(settings: Settings, job_id: int) -> int:
 
     For each event that the job has had, by the configuration of now, as the next attempt.
     """
-    asked = {"job_id": job_id}
+    asked = Replay(job_id=job_id)
     with settings.client() as hookd:
-        answer = hookd.call("io.hookd.Manager.Replay", asked, Replayed)
+        answer = hookd.call("io.hookd.Manager.Replay", asked, ReplayReply)
     if settings.json:
         print_json(answer)
         return DONE

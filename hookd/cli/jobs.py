@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import click
-import msgspec
 
 from hookd.cli.arguments import WHO
 from hookd.cli.base import DONE, Settings, note
@@ -15,6 +14,7 @@ from hookd.cli.command import command, options, whole
 from hookd.cli.draw import at, paint, table
 from hookd.cli.when import past
 from hookd.cli.words import ended, hooks_in_short, job_age, job_state, moment, size, span
+from hookd.manager_api import ListJobs, ListJobsReply
 from hookd.model import HookRun, Job, JobState, Outcome
 from hookd.system.terminal import Painted, print_json, say
 
@@ -25,13 +25,6 @@ _HEADINGS = (
 
 LINES = 5
 """How much of a run's output stands in a job's life."""
-
-
-class Page(msgspec.Struct, kw_only=True):
-    """What ListJobs answers; `cursor` is null on the last page."""
-
-    jobs: list[Job]
-    cursor: str | None = None
 
 
 @command()
@@ -49,7 +42,8 @@ def jobs(settings: Settings, **filters: Any) -> int:
     A TIME is 2026-01-31, "2026-01-31 18:00", or 2h for two hours ago.
     """
     with settings.client() as hookd:
-        page = hookd.call("io.hookd.Manager.ListJobs", filters, Page, repeat=True)
+        asked = ListJobs(**filters)
+        page = hookd.call("io.hookd.Manager.ListJobs", asked, ListJobsReply, repeat=True)
     if settings.json:
         print_json(page)
         return DONE

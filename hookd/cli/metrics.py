@@ -18,15 +18,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
-from hookd.model import MetricFamily, MetricType
+from hookd.manager_api import GetMetrics, GetMetricsReply, MetricFamily, MetricType
 from hookd.system.terminal import document, print_json
 
 SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
 """What the text formats put after a metric's name, where that is one word; see OpenMetrics."""
-
-
-class _Reply(msgspec.Struct):
-    families: list[MetricFamily]
 
 
 @command()
@@ -39,7 +35,8 @@ def metrics(settings: Settings, textfile: bool) -> int:
     if settings.json and textfile:
         raise click.UsageError("--json and --textfile are two formats; allowed: one of them")
     with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.GetMetrics", {}, _Reply, repeat=True)
+        asked = GetMetrics()
+        found = hookd.call("io.hookd.Manager.GetMetrics", asked, GetMetricsReply, repeat=True)
     if settings.json:
         print_json(msgspec.to_builtins(found))
         return DONE

@@ -5,74 +5,19 @@ from __future__ import annotations
 
 import time
 
-import msgspec
-
 from hookd.cli.base import DONE, REFUSED, Settings
 from hookd.cli.command import command
 from hookd.cli.draw import at, paint, table
 from hookd.cli.words import ended, span
-from hookd.model import HookRun, Phase
+from hookd.manager_api import (
+    GetStatus,
+    GetStatusReply,
+    Hook,
+    ListHooks,
+    ListHooksReply,
+    Status,
+)
 from hookd.system.terminal import print_json, say
-
-
-class Status(msgspec.Struct, kw_only=True):
-    """`type Status` of io.hookd.Manager."""
-
-    version: str
-    pid: int
-    started_usec: int
-    healthy: bool
-    problems: list[str]
-    notes: list[str]
-    running: int
-    waiting: int
-    max_running: int
-    max_queue: int
-    open_jobs: int | None = None
-    connections: int
-    faults: int = 0
-    hooks: int
-    parked_hooks: list[str]
-    unusable_hooks: dict[str, str] = {}
-    runner_connected: bool
-    runner_instance: str | None = None
-    runner_version: str | None = None
-    runner_faults: int = 0
-    config_digest: str
-
-
-class Hook(msgspec.Struct, kw_only=True):
-    """`type Hook` of io.hookd.Manager."""
-
-    name: str
-    path: str
-    command: str
-    kind: str
-    phases: list[Phase]
-    order: int
-    user: str | None = None
-    group: str | None = None
-    timeout_usec: int
-    running: int
-    waiting: int
-    max_running: int
-    failures: int
-    parked: bool
-    unusable: str | None = None
-    next_retry_usec: int | None = None
-    last: HookRun | None = None
-
-
-class StatusReply(msgspec.Struct):
-    """What GetStatus answers."""
-
-    status: Status
-
-
-class HooksReply(msgspec.Struct):
-    """What ListHooks answers."""
-
-    hooks: list[Hook]
 
 
 @command()
@@ -82,7 +27,8 @@ def status(settings: Settings) -> int:
     Exits with 1 where something is wrong, with 3 where no hookd answers.
     """
     with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.GetStatus", {}, StatusReply, repeat=True).status
+        asked = GetStatus()
+        found = hookd.call("io.hookd.Manager.GetStatus", asked, GetStatusReply, repeat=True).status
     if settings.json:
         print_json(found)
     else:
@@ -135,7 +81,8 @@ def hooks(settings: Settings) -> int:
     In the order in which they start.
     """
     with settings.client() as hookd:
-        found = hookd.call("io.hookd.Manager.ListHooks", {}, HooksReply, repeat=True).hooks
+        asked = ListHooks()
+        found = hookd.call("io.hookd.Manager.ListHooks", asked, ListHooksReply, repeat=True).hooks
     if settings.json:
         print_json(found)
         return DONE

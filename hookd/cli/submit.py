@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from hookd.cli.arguments import Call
 from hookd.cli.base import DONE, GATE_REFUSED, REFUSED, Misuse, Settings, note, number
-from hookd.client import Client, StartedJob
+from hookd.client import Client
 from hookd.errors import NoSuchJob
-from hookd.model import FAILURES, HookRun, Job, Result, last_attempts
+from hookd.jobs_api import StartJobReply
+from hookd.model import FAILURES, HookRun, JobState, Result, last_attempts
 from hookd.system.terminal import print_json, say
 
 _BAD = FAILURES | {Result.CANCELLED, Result.INTERRUPTED}
@@ -101,23 +100,21 @@ def syncrify(settings: Settings, words: list[str]) -> int:
     return DONE
 
 
-class _Jobs(msgspec.Struct):
-    jobs: list[Job]
-
-
-def newest_running(hookd: Client, **who: str) -> int:
+def newest_running(hookd: Client, **who: Any) -> int:
     """Return the ID of the newest running job of this profile, user and client.
 
     What is not given may be anything. Raises NoSuchJob.
     """
-    asked = {"state": "running", "limit": 1, **who}
-    found = hookd.call("io.hookd.Manager.ListJobs", asked, _Jobs, repeat=True).jobs
+    from hookd.manager_api import ListJobs, ListJobsReply  # not at every start of a job
+
+    asked = ListJobs(state=JobState.RUNNING, limit=1, **who)
+    found = hookd.call("io.hookd.Manager.ListJobs", asked, ListJobsReply, repeat=True).jobs
     if not found:
         raise NoSuchJob(server_job_id=" ".join(f"{k}={v}" for k, v in who.items()))
     return found[0].job_id
 
 
-def refused(answer: StartedJob) -> int:
+def refused(answer: StartJobReply) -> int:
     """Say why a gate refused the job; return the exit code for it."""
     note(f"job {answer.job_id} is refused: {answer.reason or 'no reason given'}")
     return GATE_REFUSED

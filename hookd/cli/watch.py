@@ -26,12 +26,22 @@ from rich.text import Text
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command
 from hookd.cli.draw import at, colour
-from hookd.cli.jobs import Page
-from hookd.cli.status import Hook, HooksReply, Status, StatusReply
 from hookd.cli.words import cell, ended, span
 from hookd.client import Client
 from hookd.errors import HookdError, NoSuchJob, ShuttingDown, TooSlow
-from hookd.model import HookRun, Job, RunState
+from hookd.manager_api import (
+    GetStatus,
+    GetStatusReply,
+    Hook,
+    ListHooks,
+    ListHooksReply,
+    ListJobs,
+    ListJobsReply,
+    Status,
+    Subscribe,
+    SubscribeReply,
+)
+from hookd.model import HookRun, RunState
 from hookd.system.terminal import lost
 
 RESULTS = 10  # of runs that have ended, shown
@@ -43,23 +53,7 @@ LEAST_SEC = 0.1  # between two pictures
 AGAIN_SEC = 1.0  # between attempts to subscribe again while hookd restarts
 
 
-class Notice(msgspec.Struct):
-    """`type Notice` of io.hookd.Manager, as far as it is shown."""
-
-    seq: int
-    job_id: int
-    profile: str | None = None
-    run: HookRun | None = None
-
-
-class News(msgspec.Struct):
-    """What Subscribe answers, again and again."""
-
-    notices: list[Notice]
-    missed: bool
-
-
-Told = queue.SimpleQueue[News | Exception]
+Told = queue.SimpleQueue[SubscribeReply | Exception]
 
 
 def _seconds(word: str) -> float:
@@ -116,11 +110,11 @@ def follow(settings: Settings, told: Told) -> None:
     with settings.client() as hookd:
         while True:
             try:
-                for news in hookd.stream("io.hookd.Manager.Subscribe", {"since": since}, News):
-                    news.missed |= since is None
-                    if news.notices:
-                        since = news.notices[-1].seq
-                    told.put(news)
+                asked = Subscribe(since=since)
+                for reply in hookd.stream("io.hookd.Manager.Subscribe", asked, SubscribeReply):
+                    told.put(msgspec.structs.replace(reply, missed=reply.missed or since is None))
+                    if reply.notices:
+                        since = reply.notices[-1].seq
             except (ConnectionError, ShuttingDown, TooSlow):
                 time.sleep(AGAIN_SEC)
             except (HookdError, OSError) as e:
@@ -141,12 +135,15 @@ class Board:
 
     def ask(self) -> None:
         """Ask for the numbers; for the hooks where one of them waits or is not known."""
-        asked = "io.hookd.Manager.GetStatus"
-        self.status = self._hookd.call(asked, {}, StatusReply, repeat=True).status
+        call = self._hookd.call
+        self.status = call(
+            "io.hookd.Manager.GetStatus", GetStatus(), GetStatusReply, repeat=True
+        ).status
         known = all(run.hook in self.hooks for _, run in self.going.values())
         if self.status.waiting or not known or not self.hooks or self.queue:
-            asked = "io.hookd.Manager.ListHooks"
-            found = self._hookd.call(asked, {}, HooksReply, repeat=True).hooks
+            found = call(
+                "io.hookd.Manager.ListHooks", ListHooks(), ListHooksReply, repeat=True
+            ).hooks
             self.hooks = {hook.name: hook for hook in found}
 
     @property
@@ -155,7 +152,7 @@ class Board:
         waiting = [(hook.name, hook.waiting) for hook in self.hooks.values() if hook.waiting]
         return sorted(waiting, key=lambda one: -one[1])
 
-    def take(self, news: News | Exception) -> None:
+    def take(self, news: SubscribeReply | Exception) -> None:
         """Take in what is new. Raises what the subscription ended with."""
         if isinstance(news, Exception):
             raise news
@@ -194,14 +191,14 @@ class Board:
         """Ask for everything: the runs of all jobs that have one running, and the last results."""
         self.going.clear()
         self.gone.clear()
-        jobs = {job.job_id: job for job in self._jobs({"limit": 50})[0]}
-        asked: dict[str, object] = {"unfinished": True, "limit": 1000}
+        jobs = {job.job_id: job for job in self._jobs(ListJobs(limit=50)).jobs}
+        asked = ListJobs(unfinished=True, limit=1000)
         while True:
-            page, cursor = self._jobs(asked)
-            jobs |= {job.job_id: job for job in page}
-            if cursor is None:
+            page = self._jobs(asked)
+            jobs |= {job.job_id: job for job in page.jobs}
+            if page.cursor is None:
                 break
-            asked["cursor"] = cursor
+            asked = msgspec.structs.replace(asked, cursor=page.cursor)
         for job in jobs.values():
             self._remember(job.job_id, job.profile)
         runs = [(job.job_id, run) for job in jobs.values() for run in job.hooks]
@@ -209,9 +206,8 @@ class Board:
             if run.state is not RunState.WAITING:
                 self._take(job_id, run)
 
-    def _jobs(self, asked: dict[str, object]) -> tuple[list[Job], str | None]:
-        page = self._hookd.call("io.hookd.Manager.ListJobs", asked, Page, repeat=True)
-        return page.jobs, page.cursor
+    def _jobs(self, asked: ListJobs) -> ListJobsReply:
+        return self._hookd.call("io.hookd.Manager.ListJobs", asked, ListJobsReply, repeat=True)
 
 
 def draw(board: Board) -> RenderableType:

@@ -3,33 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
-import msgspec
 
 from hookd.cli.base import DONE, Settings
 from hookd.cli.command import command, whole
 from hookd.cli.draw import table
 from hookd.cli.words import size, span
 from hookd.config.options import LIMITS
-from hookd.model import Phase
+from hookd.manager_api import Explain, ExplainReply, Explanation, Limits
 from hookd.system.terminal import print_json
-
-
-class Explanation(msgspec.Struct):
-    """`type Explanation` of io.hookd.Manager."""
-
-    hook: str
-    phase: Phase
-    matched: bool
-    rule: str
-    reason: str
-    limits: dict[str, Any]  # `type Limits`: what a hook's file has, times in microseconds
-
-
-class _Reply(msgspec.Struct):
-    hooks: list[Explanation]
 
 
 @command()
@@ -40,8 +22,8 @@ def why(settings: Settings, job_id: int) -> int:
     By the configuration of now.
     """
     with settings.client() as hookd:
-        asked = {"job_id": job_id}
-        found = hookd.call("io.hookd.Manager.Explain", asked, _Reply, repeat=True).hooks
+        asked = Explain(job_id=job_id)
+        found = hookd.call("io.hookd.Manager.Explain", asked, ExplainReply, repeat=True).hooks
     if settings.json:
         print_json(found)
         return DONE
@@ -55,7 +37,7 @@ def _row(one: Explanation) -> list[object]:
     return [one.hook, one.phase.value, matched, one.rule, one.reason, _in_words(one.limits)]
 
 
-def _in_words(limits: dict[str, Any]) -> str:
+def _in_words(limits: Limits) -> str:
     """Return the limits there are as a hook's file names them: `timeout 10min, memory 512M`."""
     parts: list[str] = []
     for option in LIMITS:

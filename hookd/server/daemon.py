@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from hookd import __version__
 from hookd.config.files import Loaded
 from hookd.errors import ConfigError, HookdError, PermissionDenied, StorageFailure
 from hookd.model import Event, HookRun, Phase
-from hookd.server.api import introspection
 from hookd.server.api.change_feed import ChangeFeed
 from hookd.server.api.jobs import Jobs
 from hookd.server.api.manager import Health, Manager
+from hookd.server.api.methods import Api, access
 from hookd.server.api.metrics import Metrics
 from hookd.server.api.peer_log import PeerLog
 from hookd.server.api.principals import admitted
@@ -38,11 +38,10 @@ from hookd.server.storage.database import Database
 from hookd.server.storage.store import Store
 from hookd.server.storage.values import HookState, OpenRun
 from hookd.server.storage_health import StorageHealth
-from hookd.server.transport import varlink
 from hookd.server.transport.connection import Connection
 from hookd.server.transport.listener import Listener
 from hookd.server.transport.runner_link import RunnerLink
-from hookd.server.transport.varlink import Call, decode_parameters
+from hookd.server.transport.varlink import Call
 from hookd.system import faults
 from hookd.system.journal import Journal
 from hookd.system.records import (
@@ -75,8 +74,8 @@ class Daemon:
 
     def __init__(self, setup: Setup, loaded: Loaded) -> None:
         self._setup = setup
-        access = admitted(loaded.config.access)
-        self._notes = [*loaded.notes, *access.errors]
+        principals = admitted(loaded.config.access)
+        self._notes = [*loaded.notes, *principals.errors]
         self._problems: dict[str, str] = {}
         self._started_usec = time.time_ns() // 1000
         self._notifier = Notifier(self._status)
@@ -113,15 +112,15 @@ class Daemon:
             self._peer_log.closed,
             self._on_connection_lost,
         )
-        self._access_policy = access.access_policy
-        self._handlers = self._methods()
+        self._access_policy = principals.access_policy
+        self._api = self._new_api()
         self._config_sync = ConfigSync(setup.config, self._link, self._dispatcher.handover)
         self._runner = RunnerSession(
             self._services, self._link, self._config_sync, self._problems, self._notifier.changed
         )
         self._restored = False
 
-    def _methods(self) -> dict[type[varlink.Parameters], Callable[..., Awaitable[Any]]]:
+    def _new_api(self) -> Api:
         jobs = Jobs(self._services, self._intake, self._maintenance.tie_broken)
         manager = Manager(
             self._services,
@@ -131,25 +130,7 @@ class Daemon:
             self._change_feed,
             self._metrics,
         )
-        return {
-            varlink.StartJob: jobs.start_job,
-            varlink.EndJob: jobs.end_job,
-            varlink.GetJob: jobs.get_job,
-            varlink.ServerStarted: jobs.server_started,
-            varlink.GetStatus: manager.get_status,
-            varlink.ListJobs: manager.list_jobs,
-            varlink.ListHooks: manager.list_hooks,
-            varlink.Explain: manager.explain,
-            varlink.Reload: manager.reload,
-            varlink.Cancel: manager.cancel,
-            varlink.Resume: manager.resume,
-            varlink.Subscribe: manager.subscribe,
-            varlink.TestHook: manager.test_hook,
-            varlink.Replay: manager.replay,
-            varlink.GetMetrics: manager.get_metrics,
-            varlink.GetInfo: introspection.get_info,
-            varlink.GetInterfaceDescription: introspection.get_description,
-        }
+        return Api(jobs, manager)
 
     # From start to stop.
 
@@ -219,12 +200,11 @@ class Daemon:
 
     async def _handle(self, connection: Connection, call: Call) -> Any:
         try:
-            self._access_policy.admit(connection.peer, call.method)
+            self._access_policy.admit(connection.peer, access(call.method))
         except PermissionDenied:
             self._peer_log.denied(connection.peer, call.method)
             raise
-        asked = decode_parameters(call)
-        return await self._handlers[type(asked)](connection, call, asked)
+        return await self._api.answer(connection, call)
 
     def _on_connection_lost(self, connection: Connection) -> None:
         if connection.ties and not self._dispatcher.handover.stopping:

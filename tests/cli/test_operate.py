@@ -14,7 +14,8 @@ import termios
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from hookd.cli.watch import Board, News, Notice
+from hookd.cli.watch import Board
+from hookd.manager_api import Notice, SubscribeReply
 from hookd.model import HookRun, Result, RunState
 from tests.cli.hookctl import HOOKCTL, hookctl
 from tests.support.daemon import Daemon
@@ -163,11 +164,13 @@ class Watch:
 def test_watch_shows_once_what_a_notice_and_the_list_both_tell(still_stuck: Daemon) -> None:
     with still_stuck.client() as client:
         board = Board(client)
-        board.take(News([], missed=True))
+        board.take(SubscribeReply(notices=[], missed=True))
         shown = list(board.gone)
         assert shown
-        told = [Notice(seq=1, job_id=job_id, run=run) for job_id, run in shown]
-        board.take(News(told, missed=False))
+        told = [
+            Notice(seq=1, usec=1, job_id=job_id, phase=run.phase, run=run) for job_id, run in shown
+        ]
+        board.take(SubscribeReply(notices=told, missed=False))
         assert list(board.gone) == shown
 
 

@@ -190,8 +190,11 @@ def test_refusals_are_one_line_with_what_to_do_next(running: Daemon, tmp_path: P
         (("end", refused_id), no_end),
         (("end", "999999"), unknown),
         (("job", "999999"), unknown),
-        (("start", "--profile", "x", "--client-ip", "y"), "client_ip: found "),
-        (("end", ended, "--file-count", "-5"), "file_count: found -5"),
+        (
+            ("start", "--profile", "x", "--client-ip", "y"),
+            "client_ip: must be an IPv4 or IPv6 address",
+        ),
+        (("end", ended, "--file-count", "-5"), "file_count: must be from 0 to 2^63-1, not -5"),
     ):
         done = hookctl(*at, *arguments)
         assert (done.returncode, done.stdout) == (1, "")

@@ -218,7 +218,7 @@ def test_names_and_arguments_in_errors_are_escaped(scratch: Path, program: str) 
 def test_a_descriptor_that_was_closed_is_never_a_socket(told: Daemon) -> None:
     """What is printed would go to the daemon, and be taken for a call."""
     script = (
-        "import os, sys; from hookd import terminal; terminal.guard(); "
+        "import os, sys; from hookd.system import terminal; terminal.guard(); "
         "sys.exit(any(os.readlink(f'/proc/self/fd/{n}') != '/dev/null' for n in (0, 1, 2)))"
     )
     shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script]

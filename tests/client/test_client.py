@@ -75,7 +75,7 @@ def test_server_started_loses_the_jobs_of_the_instance_before(daemon: Daemon) ->
 
 def test_refusals_come_as_exceptions(ready: Daemon) -> None:
     with ready.client() as hookd:
-        with pytest.raises(errors.InvalidParameter, match="client_ip: found"):
+        with pytest.raises(errors.InvalidParameter, match="client_ip: must be an IPv4"):
             hookd.start_job(**JOB | {"client_ip": "nowhere"})
         with pytest.raises(errors.NoSuchJob, match="no job 9999"):
             hookd.get_job(9999)

@@ -14,10 +14,12 @@ import msgspec
 
 from hookd.config.template import MAX_WORD, Template, environment
 from hookd.errors import HookdError, ProtocolError
+from hookd.jobs_api import EndJob, ServerStarted, StartJob
+from hookd.manager_api import Cancel, ListJobs
 from hookd.model import Event, Outcome
-from hookd.server.api import admission
-from hookd.server.transport import varlink
-from hookd.server.transport.varlink import CallReader, decode_call, decode_parameters, encode_error
+from hookd.server.api import validation
+from hookd.server.api.methods import METHODS, decode_parameters
+from hookd.server.transport.varlink import CallReader, decode_call, encode_error
 
 COMMAND = Template("/x $EVENT $CLIENT_IP $CLIENT_BUILD_NO $PROFILE $USER a$PROFILE_NAME $JOB_ID")
 WORDS = 8
@@ -50,7 +52,7 @@ def _check_message(message: bytes) -> None:
     assert json.loads(message.decode(), parse_int=str)["method"] == call.method
     try:
         asked = decode_parameters(call)
-        assert type(asked) is varlink.METHODS[call.method]
+        assert type(asked) is METHODS[call.method].parameters
         assert msgspec.json.decode(msgspec.json.encode(asked), type=type(asked)) == asked
         _check_values(asked)
     except HookdError as e:
@@ -59,17 +61,17 @@ def _check_message(message: bytes) -> None:
 
 
 def _check_values(asked: Any) -> None:
-    if isinstance(asked, varlink.StartJob):
-        _check_event(admission.start_event(asked))
-    elif isinstance(asked, varlink.EndJob):
-        assert isinstance(admission.check_end(asked), Outcome)
-    elif isinstance(asked, varlink.ListJobs):
-        before, limit = admission.check_page(asked)
+    if isinstance(asked, StartJob):
+        _check_event(validation.start_event(asked))
+    elif isinstance(asked, EndJob):
+        assert isinstance(validation.check_end(asked), Outcome)
+    elif isinstance(asked, ListJobs):
+        before, limit = validation.check_page(asked)
         assert limit >= 1 and (before is None or before >= 0)
-    elif isinstance(asked, varlink.Cancel):
-        admission.check_cancel(asked)
-    elif isinstance(asked, varlink.ServerStarted):
-        admission.check_instance(asked.instance)
+    elif isinstance(asked, Cancel):
+        validation.check_cancel(asked)
+    elif isinstance(asked, ServerStarted):
+        validation.check_instance(asked.instance)
 
 
 def _check_event(event: Event) -> None:

@@ -41,7 +41,8 @@ UPWARD = {("server.main", "check.audit"): "hookd --check says what both processe
 MOST_FILES = 12  # of a folder, its __init__.py not counted
 
 PURE = (
-    "config.options", "config.parse", "config.template", "errors", "link", "model",
+    "config.options", "config.parse", "config.template", "errors", "jobs_api", "link",
+    "manager_api", "model", "server.api.access", "server.api.validation",
     "server.dispatch.matching", "server.runs.policy", "server.runs.reconcile", "server.runs.run",
     "server.runs.scheduler", "server.storage.database", "server.storage.queries",
     "server.storage.rows", "server.storage.runs", "server.storage.schema",

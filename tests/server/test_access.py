@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hookd.config.parse import Access
-from hookd.server.api.admission import Principals
+from hookd.server.api.access import Principals
 from hookd.server.api.principals import admitted
 from tests.attack.rubbish import ANSWERED, CLOSED
 from tests.support.daemon import Daemon

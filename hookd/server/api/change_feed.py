@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What has changed lately, for those who subscribe: a short memory, numbered without a gap.
+"""The latest changes, numbered without a gap, for subscribers.
 
-Subscribers read at their own pace from one shared memory, so that none of them, however slow,
-costs more than its place in it.
+All subscribers read from one buffer at their own pace, so that a slow one costs no memory beyond
+its position.
 """
 
 from __future__ import annotations
@@ -11,40 +11,27 @@ import asyncio
 import copy
 from collections import deque
 
-import msgspec
-
 from hookd.errors import ShuttingDown
-from hookd.model import Event, HookRun, Outcome, Phase
+from hookd.manager_api import Notice
+from hookd.model import Event, HookRun
 from hookd.system import faults
 
-AT_ONCE = 256  # notices of one reply: some hundred kB
-GATHER_SEC = 0.05  # after a notice, for more of them: a hundred subscribers are as many replies
+AT_ONCE = 256  # notices in one reply: some hundred kB
+GATHER_SEC = (
+    0.05  # to gather more notices after one, since each subscriber gets a reply of its own
+)
 KEPT = 2048  # notices: minutes of a busy server, one or two megabytes
-PROFILE_SHOWN = 200  # characters of a profile or user in a notice: GetJob has the whole
-
-
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """One change: of a job (`run` is None) or of a run."""
-
-    seq: int
-    usec: int
-    job_id: int
-    phase: Phase
-    profile: str | None = None
-    user: str | None = None
-    client_ip: str | None = None
-    outcome: Outcome | None = None
-    run: HookRun | None = None
+PROFILE_SHOWN = 200  # characters of a profile or user in a notice; GetJob has all of them
 
 
 class ChangeFeed:
-    """The memory. Numbers begin at the moment of the start in microseconds: none comes twice."""
+    """The buffer. Numbers start at the time in microseconds, so that a restart repeats none."""
 
     def __init__(self, usec: int) -> None:
         self._notices: deque[Notice] = deque(maxlen=KEPT)
         self._next = usec
         self._wakeup: asyncio.Future[None] | None = None
-        self._gathered = faults.Timer(self._wake)
+        self._gathering = faults.Timer(self._wake)
         self._closed = False
 
     @property
@@ -54,12 +41,12 @@ class ChangeFeed:
 
     @property
     def oldest(self) -> int:
-        """The number of the oldest notice that is remembered; of the next one where none is."""
+        """The number of the oldest notice in the buffer, or of the next one if it is empty."""
         return self._notices[0].seq if self._notices else self._next
 
     def job(self, event: Event, usec: int) -> None:
-        """Remember that a job has started or ended."""
-        self._remember(
+        """Add the start or the end of a job."""
+        self._add(
             Notice(
                 seq=self._next,
                 usec=usec,
@@ -73,13 +60,13 @@ class ChangeFeed:
         )
 
     def run(self, job_id: int, run: HookRun, usec: int) -> None:
-        """Remember that a run has started or ended."""
-        self._remember(
+        """Add the start or the end of a run."""
+        self._add(
             Notice(seq=self._next, usec=usec, job_id=job_id, phase=run.phase, run=copy.copy(run))
         )
 
     def after(self, seq: int) -> list[Notice]:
-        """Return what came next after a number, as far as it is remembered."""
+        """Return the next notices after a number, as far as they are in the buffer."""
         skip = max(0, seq + 1 - self.oldest)
         end = min(skip + AT_ONCE, len(self._notices))
         return [self._notices[n] for n in range(skip, end)]
@@ -95,16 +82,16 @@ class ChangeFeed:
             raise ShuttingDown
 
     def close(self) -> None:
-        """Send all subscribers away."""
+        """End the wait of all subscribers."""
         self._closed = True
-        self._gathered.cancel()
+        self._gathering.cancel()
         self._wake()
 
-    def _remember(self, notice: Notice) -> None:
+    def _add(self, notice: Notice) -> None:
         self._notices.append(notice)
         self._next += 1
         if self._wakeup is not None:
-            self._gathered.within(GATHER_SEC)
+            self._gathering.within(GATHER_SEC)
 
     def _wake(self) -> None:
         if self._wakeup is not None:

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from hookd.errors import WouldDeadlock
-from hookd.model import HookRun
-from hookd.server.api.admission import (
-    check_end,
-    check_instance,
-    check_job_id,
-    start_event,
+from hookd.jobs_api import (
+    EndJob,
+    EndJobReply,
+    GetJob,
+    GetJobReply,
+    ServerStarted,
+    ServerStartedReply,
+    StartJob,
+    StartJobReply,
 )
+from hookd.model import HookRun
+from hookd.server.api.validation import check_end, check_instance, check_job_id, start_event
 from hookd.server.dispatch.intake import Intake, lose
 from hookd.server.dispatch.services import Services
 from hookd.server.runs.watchers import JobEvent
@@ -21,18 +26,9 @@ from hookd.server.storage import queries
 from hookd.server.storage.database import Database
 from hookd.server.storage.values import EndRequest, StartRequest, StoredEvent
 from hookd.server.transport.connection import Connection
-from hookd.server.transport.varlink import (
-    Call,
-    EndJob,
-    EndJobReply,
-    GetJob,
-    GetJobReply,
-    ServerStarted,
-    StartJob,
-    StartJobReply,
-)
+from hookd.server.transport.varlink import Call
 
-Reply = Callable[[list[HookRun]], Any]
+MakeReply = Callable[[list[HookRun]], Any]
 
 
 class Jobs:
@@ -49,7 +45,7 @@ class Jobs:
         self._tie_broken = tie_broken
 
     async def start_job(self, connection: Connection, call: Call, asked: StartJob) -> Any:
-        """Begin a job: on disk, then past its gates, then, if asked, to the end of its hooks."""
+        """Store the start of a job, let its gates decide, and wait for its hooks if asked to."""
         request = StartRequest(
             event=start_event(asked),
             request_id=asked.request_id,
@@ -74,7 +70,7 @@ class Jobs:
         return await _answer(connection, call, asked.wait, stored_event, live, reply)
 
     async def end_job(self, connection: Connection, call: Call, asked: EndJob) -> Any:
-        """End a job: on disk, then, if asked, to the end of its hooks."""
+        """Store the end of a job, and wait for its hooks if asked to."""
         if asked.wait or call.more:
             await self._refuse_own_job(connection, asked)
         request = EndRequest(
@@ -99,7 +95,7 @@ class Jobs:
         return await _answer(connection, call, asked.wait, stored_event, live, reply)
 
     async def get_job(self, _connection: Connection, _call: Call, asked: GetJob) -> GetJobReply:
-        """Return all that is known of a job."""
+        """Return everything that is known of a job."""
         check_job_id(asked.job_id)
         job = await self._services.look_up(lambda db: queries.job(db, asked.job_id))
         self._services.dispatcher.registry.bring_up_to_date([job])
@@ -107,8 +103,8 @@ class Jobs:
 
     async def server_started(
         self, connection: Connection, _call: Call, asked: ServerStarted
-    ) -> dict[str, list[int]]:
-        """End, as lost, the open jobs of a backup server's earlier instances."""
+    ) -> ServerStartedReply:
+        """End the open jobs of earlier instances of a backup server; they are lost."""
         check_instance(asked.instance)
         terms, uid = self._intake.terms(), connection.peer.uid
 
@@ -117,10 +113,10 @@ class Jobs:
             return lose(db, keys, "the backup server has started anew", terms)
 
         lost = await self._intake.record_all(act)
-        return {"lost_jobs": [stored_event.event.job_id for stored_event, _ in lost]}
+        return ServerStartedReply(lost_jobs=[stored.event.job_id for stored, _ in lost])
 
     async def _refuse_own_job(self, connection: Connection, asked: EndJob) -> None:
-        """Raise WouldDeadlock where a hook would wait for the job that waits for the hook."""
+        """Raise WouldDeadlock if a hook would wait for the job that waits for the hook."""
         own = await self._services.dispatcher.origins.run_of(connection.peer.pid)
         if own is None:
             return
@@ -131,7 +127,7 @@ class Jobs:
 
     def _tie(self, connection: Connection, job: int) -> None:
         connection.ties.add(job)
-        if connection.closed.done():  # it hung up while the event was being written
+        if connection.closed.done():  # it was closed while the event was written
             self._tie_broken(connection.ties)
 
 
@@ -141,9 +137,9 @@ async def _answer(
     wait: bool | None,
     stored_event: StoredEvent,
     live: JobEvent | None,
-    reply: Reply,
+    reply: MakeReply,
 ) -> Any:
-    """Return the last reply to a call, having waited and told of changes as it asked."""
+    """Return the last reply to a call, after the wait and the replies that it asked for."""
 
     def hooks() -> list[HookRun]:
         runs = {run.run_id: run for run, _ in stored_event.runs}

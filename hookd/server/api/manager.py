@@ -20,64 +20,49 @@ from hookd.errors import (
     TooManySubscribers,
     TooSlow,
 )
+from hookd.manager_api import (
+    Cancel,
+    CancelReply,
+    Explain,
+    ExplainReply,
+    GetMetrics,
+    GetMetricsReply,
+    GetStatus,
+    GetStatusReply,
+    ListHooks,
+    ListHooksReply,
+    ListJobs,
+    ListJobsReply,
+    Reload,
+    ReloadReply,
+    Replay,
+    ReplayReply,
+    Resume,
+    ResumeReply,
+    Status,
+    Subscribe,
+    SubscribeReply,
+    TestHook,
+    TestHookReply,
+)
 from hookd.model import Job
-from hookd.server.api.admission import check_cancel, check_job_id, check_page
 from hookd.server.api.change_feed import ChangeFeed
 from hookd.server.api.metrics import Gauges, Metrics
 from hookd.server.api.test_hook import test_hook
+from hookd.server.api.validation import check_cancel, check_job_id, check_page
 from hookd.server.api.views import explanation, info, next_retries
 from hookd.server.dispatch.intake import Intake
 from hookd.server.dispatch.services import Services
 from hookd.server.storage import queries
 from hookd.server.transport.connection import Connection
-from hookd.server.transport.varlink import (
-    Call,
-    Cancel,
-    Explain,
-    GetMetrics,
-    GetStatus,
-    ListHooks,
-    ListJobs,
-    ListJobsReply,
-    Reload,
-    Replay,
-    Resume,
-    Subscribe,
-    TestHook,
-)
+from hookd.server.transport.varlink import Call
 
-HEARTBEAT_SEC = 15.0  # between two replies to a subscriber, news or not
+HEARTBEAT_SEC = 15.0  # between two replies to a subscriber, also if nothing has changed
 MAX_SUBSCRIBERS = 100
 
 
-class Status(msgspec.Struct, kw_only=True):
-    """The answer to GetStatus, as the interface file's `type Status` shows it."""
-
-    version: str
-    pid: int
-    started_usec: int
-    healthy: bool
-    problems: list[str]
-    notes: list[str]
-    running: int
-    waiting: int
-    max_running: int
-    max_queue: int
-    open_jobs: int | None
-    connections: int
-    faults: int
-    hooks: int
-    parked_hooks: list[str]
-    unusable_hooks: dict[str, str]
-    runner_connected: bool
-    runner_instance: str | None
-    runner_version: str | None
-    runner_faults: int
-    config_digest: str
-
-
 class Health(msgspec.Struct, kw_only=True):
-    """What the daemon knows of itself that is in no other facility."""
+    """What only the daemon itself knows of its state."""
 
     started_usec: int
     problems: dict[str, str]
@@ -109,8 +94,10 @@ class Manager:
         self._metrics = metrics
         self._subscribers = 0
 
-    async def get_status(self, _connection: Connection, _call: Call, _asked: GetStatus) -> Any:
-        """Say in one struct whether all is well."""
+    async def get_status(
+        self, _connection: Connection, _call: Call, _asked: GetStatus
+    ) -> GetStatusReply:
+        """Return the state of the daemon."""
         health, services = self._health(), self._services
         schedule, daemon = services.dispatcher.scheduler, services.config.daemon
         problems = list(health.problems.values())
@@ -137,7 +124,7 @@ class Manager:
             runner_faults=health.runner_faults,
             config_digest=services.config.digest,
         )
-        return {"status": status}
+        return GetStatusReply(status=status)
 
     async def list_jobs(
         self, _connection: Connection, _call: Call, asked: ListJobs
@@ -155,16 +142,18 @@ class Manager:
         self._services.dispatcher.registry.bring_up_to_date(jobs)
         return ListJobsReply(jobs=jobs, cursor=None if found.cursor is None else str(found.cursor))
 
-    async def list_hooks(self, _connection: Connection, _call: Call, _asked: ListHooks) -> Any:
-        """Return every hook with its state and its last run."""
+    async def list_hooks(
+        self, _connection: Connection, _call: Call, _asked: ListHooks
+    ) -> ListHooksReply:
+        """Return all hooks, each with its state and its last run."""
         hooks = list(self._services.config.hooks.values())
         names = [hook.name for hook in hooks]
         last = await self._services.look_up(lambda db: queries.last_runs(db, names))
         dispatcher = self._services.dispatcher
         retries = next_retries(dispatcher, self._services.now().usec)
         unusable = self._health().unusable
-        return {
-            "hooks": [
+        return ListHooksReply(
+            hooks=[
                 info(
                     dispatcher,
                     hook,
@@ -174,23 +163,23 @@ class Manager:
                 )
                 for hook in hooks
             ]
-        }
+        )
 
-    async def explain(self, _connection: Connection, _call: Call, asked: Explain) -> Any:
-        """Say of each hook and each event of a job whether it matched, and why."""
+    async def explain(self, _connection: Connection, _call: Call, asked: Explain) -> ExplainReply:
+        """Return for each hook and each event of a job whether they match, and why."""
         check_job_id(asked.job_id)
         events = await self._services.look_up(lambda db: queries.events(db, asked.job_id))
         hooks = self._services.config.hooks.values()
         found = [explanation(hook, event) for hook in hooks for event in events]
-        return {"hooks": found}
+        return ExplainReply(hooks=found)
 
-    async def reload(self, _connection: Connection, _call: Call, _asked: Reload) -> Any:
-        """Read the configuration anew, all or nothing."""
+    async def reload(self, _connection: Connection, _call: Call, _asked: Reload) -> ReloadReply:
+        """Reload the configuration, all of it or nothing."""
         notes = await self._reload()
-        return {"hooks": len(self._services.config.hooks), "notes": notes}
+        return ReloadReply(hooks=len(self._services.config.hooks), notes=notes)
 
-    async def cancel(self, connection: Connection, _call: Call, asked: Cancel) -> Any:
-        """End the runs of a job, or one run."""
+    async def cancel(self, connection: Connection, _call: Call, asked: Cancel) -> CancelReply:
+        """Cancel the runs of a job, or one run."""
         check_cancel(asked)
         dispatcher = self._services.dispatcher
         reason = f"requested by uid {connection.peer.uid}"
@@ -198,22 +187,22 @@ class Manager:
             cancelled = dispatcher.cancel([asked.run_id], reason)
             if not cancelled:
                 raise NoSuchRun(asked.run_id)
-            return {"runs": cancelled}
+            return CancelReply(runs=cancelled)
         job_id = asked.job_id
         assert job_id is not None  # exactly one of the two is given
         job = await self._services.look_up(lambda db: queries.job(db, job_id))
-        return {"runs": dispatcher.cancel([run.run_id for run in job.hooks], reason)}
+        return CancelReply(runs=dispatcher.cancel([run.run_id for run in job.hooks], reason))
 
-    async def resume(self, connection: Connection, _call: Call, asked: Resume) -> Any:
-        """Free a parked hook."""
+    async def resume(self, connection: Connection, _call: Call, asked: Resume) -> ResumeReply:
+        """Release a parked hook from quarantine."""
         if asked.hook not in self._services.config.hooks:
             raise NoSuchHook(asked.hook)
         if asked.hook in self._services.dispatcher.scheduler.parked:
             self._services.dispatcher.resume(asked.hook, f"resumed by uid {connection.peer.uid}")
-        return {}
+        return ResumeReply()
 
     async def subscribe(self, connection: Connection, call: Call, asked: Subscribe) -> Any:
-        """Tell of every change, until the subscriber hangs up."""
+        """Send every change until the subscriber closes its connection."""
         if not call.more:
             raise ExpectedMore
         if self._subscribers >= MAX_SUBSCRIBERS:
@@ -230,7 +219,7 @@ class Manager:
         missed = seq + 1 < change_feed.oldest
         while True:
             notices = change_feed.after(seq)
-            connection.progress({"notices": notices, "missed": missed})
+            connection.progress(SubscribeReply(notices=notices, missed=missed))
             if notices:
                 seq = notices[-1].seq
             await connection.drained()
@@ -243,19 +232,23 @@ class Manager:
                         asyncio.wait_for(change_feed.news(), HEARTBEAT_SEC)
                     )
 
-    async def test_hook(self, connection: Connection, call: Call, asked: TestHook) -> Any:
-        """Run or explain one hook, for an operator to see."""
+    async def test_hook(
+        self, connection: Connection, call: Call, asked: TestHook
+    ) -> TestHookReply:
+        """Run one hook, or describe its run, for an operator."""
         return await test_hook(self._services, self._intake, connection, call, asked)
 
-    async def replay(self, _connection: Connection, _call: Call, asked: Replay) -> Any:
-        """Run the hooks of a job's events once more."""
+    async def replay(self, _connection: Connection, _call: Call, asked: Replay) -> ReplayReply:
+        """Run the hooks of a job again."""
         check_job_id(asked.job_id)
         terms = self._intake.terms()
-        stored_event = await self._intake.record_all(lambda db: db.replay(asked.job_id, terms))
-        return {"hooks": [run for event, _ in stored_event for run, _ in event.runs]}
+        stored = await self._intake.record_all(lambda db: db.replay(asked.job_id, terms))
+        return ReplayReply(hooks=[run for event, _ in stored for run, _ in event.runs])
 
-    async def get_metrics(self, _connection: Connection, _call: Call, _asked: GetMetrics) -> Any:
-        """Return all figures for a monitoring system."""
+    async def get_metrics(
+        self, _connection: Connection, _call: Call, _asked: GetMetrics
+    ) -> GetMetricsReply:
+        """Return all metrics for a monitoring system."""
         health, schedule = self._health(), self._services.dispatcher.scheduler
         gauges = Gauges(
             running=schedule.running,
@@ -266,10 +259,10 @@ class Manager:
             parked=len(schedule.parked),
             faults={"server": health.faults, "runner": health.runner_faults},
         )
-        return {"families": self._metrics.families(gauges)}
+        return GetMetricsReply(families=self._metrics.families(gauges))
 
     def _open_jobs(self, health: Health) -> int | None:
-        """Return how many jobs are open, None while the disk does not say."""
+        """Return the number of open jobs, or None while storage fails."""
         if "storage" in health.problems:
             return None
         return len(self._services.dispatcher.registry.open_jobs)

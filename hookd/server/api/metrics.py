@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Figures for a monitoring system: counted all the time, told when asked.
+"""Metrics for a monitoring system: counted all the time, returned on request.
 
-Names, units and types follow Prometheus's conventions. They are told as values; what writes them
-as text is hookctl (`hookd.cli.metrics`), so that no library for that enters the server's memory.
+Names, units and types follow the conventions of Prometheus. The server returns values; hookctl
+(`hookd.cli.metrics`) writes them as text, so that the server does not load a library for that.
 """
 
 from __future__ import annotations
@@ -15,22 +15,14 @@ from itertools import accumulate
 import msgspec
 
 from hookd import __version__
-from hookd.model import (
-    Event,
-    HookRun,
-    MetricBucket,
-    MetricFamily,
-    MetricSample,
-    MetricType,
-    Phase,
-    RunState,
-)
+from hookd.manager_api import MetricBucket, MetricFamily, MetricSample, MetricType
+from hookd.model import Event, HookRun, Phase, RunState
 
 BUCKETS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)  # seconds of a run's duration
 
 
 class Gauges(msgspec.Struct, frozen=True, kw_only=True):
-    """What is so at the moment of the question."""
+    """The values at the time of the request."""
 
     running: int
     waiting: int
@@ -128,7 +120,7 @@ class Metrics:
 
 
 def _moment(gauges: Gauges) -> Iterator[MetricFamily]:
-    """Yield what is so at the moment of the question."""
+    """Yield the values at the time of the request."""
     for name, meaning, value in (
         ("hookd_healthy", "1 while nothing is wrong.", int(gauges.healthy)),
         ("hookd_runs_running", "Runs of hooks that run.", gauges.running),
@@ -159,6 +151,6 @@ def _family(
 
 def _cumulative(counts: list[int]) -> list[MetricBucket]:
     return [
-        MetricBucket(bound, total)
+        MetricBucket(upper_bound=bound, count=total)
         for bound, total in zip((*BUCKETS, None), accumulate(counts), strict=True)
     ]

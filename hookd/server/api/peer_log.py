@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from hookd.server.api.admission import AccessPolicy
+from hookd.server.api.access import AccessPolicy
 from hookd.server.transport.peer import Peer
 from hookd.system.journal import Journal
 from hookd.system.records import PEER_CLOSED, PEER_DENIED, RecordKind

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from hookd.config.parse import Access
-from hookd.server.api.admission import AccessPolicy, Principals
+from hookd.server.api.access import AccessPolicy, Principals
 
 MAX_ID = 2**32 - 2  # the one above means "no change" to chown(2)
 

@@ -1,55 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A hook as operators see it: what it is doing, when it is tried again, what limits it has."""
+"""A hook as operators see it: its state, its next retry, its limits."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import msgspec
-
+from hookd import manager_api
 from hookd.config.options import LIMITS
 from hookd.config.parse import Hook, Limits
-from hookd.model import Event, HookRun, Phase
+from hookd.manager_api import Explanation
+from hookd.model import Event, HookRun
 from hookd.server.dispatch.dispatcher import Dispatcher
 from hookd.server.dispatch.matching import explain
 
 
-class HookInfo(msgspec.Struct, kw_only=True):
-    """One hook of ListHooks, as the interface file's `type Hook` shows it."""
-
-    name: str
-    path: str
-    command: str
-    kind: str
-    phases: list[Phase]
-    order: int
-    user: str | None
-    group: str | None
-    timeout_usec: int
-    running: int
-    waiting: int
-    max_running: int
-    failures: int
-    parked: bool
-    unusable: str | None
-    next_retry_usec: int | None
-    last: HookRun | None
-
-
-class Explanation(msgspec.Struct, kw_only=True):
-    """One verdict of Explain."""
-
-    hook: str
-    phase: Phase
-    matched: bool
-    rule: str
-    reason: str
-    limits: dict[str, Any]
-
-
 def explanation(hook: Hook, event: Event) -> Explanation:
-    """Say whether a hook matches an event, and what limits its run has."""
+    """Return whether a hook matches an event, and the limits of its runs."""
     match = explain(hook, event)
     return Explanation(
         hook=hook.name,
@@ -67,10 +33,10 @@ def info(
     last: HookRun | None,
     retry: int | None,
     unusable: str | None,
-) -> HookInfo:
-    """Tell of a hook; `retry` is one of `next_retries`, `unusable` why it cannot be started."""
+) -> manager_api.Hook:
+    """Return a hook. `retry` comes from `next_retries`; `unusable` is why it cannot be started."""
     running, waiting = dispatcher.scheduler.counts(hook.name)
-    return HookInfo(
+    return manager_api.Hook(
         name=hook.name,
         path=hook.path,
         command=hook.command.text,
@@ -92,7 +58,7 @@ def info(
 
 
 def next_retries(dispatcher: Dispatcher, now_usec: int) -> dict[str, int]:
-    """Return when the next attempt of each hook that waits for one is due, in real time."""
+    """Return the time of the next attempt of each hook that has a retry waiting."""
     now = time.monotonic()
     found: dict[str, int] = {}
     for run in dispatcher.registry.all():
@@ -103,9 +69,9 @@ def next_retries(dispatcher: Dispatcher, now_usec: int) -> dict[str, int]:
     return found
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
-    """Return `type Limits` of the interface: named as in a hook's file, times in microseconds."""
-    found: dict[str, Any] = {}
+def _limits(limits: Limits) -> manager_api.Limits:
+    """Return the limits with the names of the hook file, and times in microseconds."""
+    found: manager_api.Limits = {}
     for option in LIMITS:
         value = getattr(limits, option.key)
         if option.kind.unit == "s":

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from hookd.errors import NoSuchJob
+from hookd.manager_api import ListJobs
 from hookd.model import INT_MAX, Event, HookRun, Job, JobState, Outcome
 from hookd.server.storage.rows import JOBS, RUN_COLUMNS, job_row_of, run_of
-from hookd.server.transport.varlink import ListJobs
 
 MAX_PAGE_BYTES = 256 * 1024  # a page of jobs with the longest fields ends here, not at its limit
 LOOK_AT = 10_000  # jobs in one query, some milliseconds: others who ask have their turn between

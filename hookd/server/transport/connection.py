@@ -17,7 +17,6 @@ from hookd.server.transport.fair_queue import FairQueue
 from hookd.server.transport.hangups import Hangups
 from hookd.server.transport.peer import Peer
 from hookd.server.transport.varlink import (
-    TELLS,
     Call,
     CallReader,
     decode_call,
@@ -235,8 +234,6 @@ class Connection(faults.Connection):
             if len(message) > LARGE:
                 self._large = await self.while_connected(self._shared.large.acquire())
             call = decode_call(message)
-            if call.method in TELLS and self.closed.done():
-                return  # nobody is there to be told
             answer = encode_reply(await handler(self, call))
         except HungUp:
             return

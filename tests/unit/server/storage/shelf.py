@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from hookd.errors import StorageFailure
+from hookd.manager_api import ListJobs
 from hookd.model import Job
 from hookd.server.storage import queries
 from hookd.server.storage.database import Database
 from hookd.server.storage.store import Store
 from hookd.server.storage.values import StartRequest, StoredEvent
-from hookd.server.transport.varlink import ListJobs
 from tests.unit.making import event
 from tests.unit.server.storage.ledger import terms
 

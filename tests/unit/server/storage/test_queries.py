@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from hookd.errors import NoSuchJob
+from hookd.manager_api import ListJobs
 from hookd.model import JobState, Outcome, Phase, Result, RunState
 from hookd.server.storage import queries
 from hookd.server.storage.values import Finish
-from hookd.server.transport.varlink import ListJobs
 from tests.unit.making import receipt
 from tests.unit.server.storage.ledger import Ledger, now, opened
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who may call what, and every field at its limit and one past it."""
+"""Every parameter at its limit and beyond it, and parameters of wrong types."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from hookd.errors import InvalidParameter, PermissionDenied
+from hookd.errors import InvalidParameter
+from hookd.jobs_api import EndJob, StartJob
+from hookd.manager_api import Cancel, ListJobs
 from hookd.model import INT_MAX, Event, Outcome, Phase
-from hookd.server.api.admission import (
+from hookd.server.api.validation import (
     DEFAULT_PAGE,
-    AccessPolicy,
-    Principals,
     check_cancel,
     check_end,
     check_instance,
@@ -20,63 +20,6 @@ from hookd.server.api.admission import (
     check_page,
     start_event,
 )
-from hookd.server.transport.peer import Peer
-from hookd.server.transport.varlink import METHODS, Cancel, EndJob, ListJobs, StartJob
-
-OWN, SUBMITTER, MANAGER, BOTH, STRANGER = (
-    Peer(1, 990, frozenset()),
-    Peer(1, 1000, frozenset({50})),
-    Peer(1, 0, frozenset({0})),
-    Peer(1, 0, frozenset({0, 50})),
-    Peer(1, 1001, frozenset({51})),
-)
-GATEKEEPER = AccessPolicy(
-    own_uid=990,
-    submit=Principals(frozenset({1002}), frozenset({50})),
-    manage=Principals(frozenset({0}), frozenset({60})),
-)
-
-SUBMITS = {f"io.hookd.Jobs.{name}" for name in ("StartJob", "EndJob", "ServerStarted")}
-CHANGES = {f"io.hookd.Manager.{n}" for n in ("Reload", "Cancel", "TestHook", "Replay", "Resume")}
-TELLS = {
-    "io.hookd.Jobs.GetJob", "org.varlink.service.GetInfo",
-    "org.varlink.service.GetInterfaceDescription",
-} | {
-    f"io.hookd.Manager.{name}"
-    for name in ("GetStatus", "ListJobs", "ListHooks", "Explain", "Subscribe", "GetMetrics")
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("peer", "methods"),
-    [
-        (OWN, SUBMITS | CHANGES | TELLS),
-        (SUBMITTER, SUBMITS | TELLS),
-        (MANAGER, CHANGES | TELLS),
-        (BOTH, SUBMITS | CHANGES | TELLS),
-        (STRANGER, set()),
-        (Peer(1, 1002, frozenset()), SUBMITS | TELLS),
-        (Peer(1, 1001, frozenset({60})), CHANGES | TELLS),
-        (Peer(1, 50, frozenset({1002, 990})), set()),  # a group is no user
-    ],
-)
-def test_who_may_call_what(peer: Peer, methods: set[str]) -> None:
-    assert set(METHODS) <= SUBMITS | CHANGES | TELLS
-    admitted = set()
-    for method in SUBMITS | CHANGES | TELLS:
-        try:
-            GATEKEEPER.admit(peer, method)
-            admitted.add(method)
-        except PermissionDenied as e:
-            assert e.parameters() == {}
-    assert admitted == methods
-    assert GATEKEEPER.knows(peer) == bool(methods)
-
-
-def test_a_stranger_does_not_learn_which_methods_there_are() -> None:
-    for method in ("", "io.hookd.Jobs.Nonsense", "x.y"):
-        with pytest.raises(PermissionDenied):
-            GATEKEEPER.admit(STRANGER, method)
 
 
 def start(**values: Any) -> Event:
@@ -129,24 +72,24 @@ def test_strings_end_at_their_limit_in_bytes(check: Any, name: str, most: int) -
     check(**{name: "🦔" * (most // 4)})
     for value in ("x" * (most + 1), "é" * (most // 2) + "x", "🦔" * (most // 4) + "x"):
         message = refused(check, name, **{name: value})
-        assert message == f"found {most + 1} bytes; allowed: at most {most}"
+        assert message == f"must have at most {most} bytes, not {most + 1}"
     nul = refused(check, name, **{name: "a\0"})
-    assert nul == "found a NUL character; allowed: text without NUL"
+    assert nul == "must not contain a NUL character"
 
 
 def test_what_must_not_be_empty() -> None:
     for name in ("profile", "client_ip"):
         message = refused(start, name, **{name: ""})
-        assert message == "found an empty string; it must not be empty"
+        assert message == "must not be empty"
     for check, name in (
         (start, "server_job_id"), (start, "request_id"),
         (end, "server_job_id"), (end, "request_id"),
     ):  # fmt: skip
         message = refused(check, name, **{name: ""})
-        assert message == "found an empty string; allowed: null, or not empty"
+        assert message == "must not be empty; it may be null"
     end(message="")
     message = refused(check_instance, "instance", instance="")
-    assert message == "found an empty string; it must not be empty"
+    assert message == "must not be empty"
     check_instance("x" * 120_000)
     refused(check_instance, "instance", instance="x" * 120_001)
 
@@ -169,7 +112,7 @@ def test_addresses(address: str) -> None:
 def test_what_is_no_address(address: str) -> None:
     shown = repr(address if len(address) <= 60 else address[:57] + "...")
     assert refused(start, "client_ip", client_ip=address) == (
-        f"found {shown}; allowed: an IPv4 or IPv6 address, with or without zone"
+        f"must be an IPv4 or IPv6 address, with or without a zone, not {shown}"
     )
 
 
@@ -178,20 +121,18 @@ def test_counts(name: str) -> None:
     end(**{name: 0})
     end(**{name: INT_MAX})
     for beyond in (-1, INT_MAX + 1, 10**100):
-        assert refused(end, name, **{name: beyond}) == f"found {beyond}; allowed: 0 to 2^63-1"
+        assert refused(end, name, **{name: beyond}) == f"must be from 0 to 2^63-1, not {beyond}"
 
 
 def test_job_ids() -> None:
     check_job_id(1)
     check_job_id(INT_MAX)
     for beyond in (0, -1, INT_MAX + 1):
-        expected = f"found {beyond}; allowed: 1 to 2^63-1"
+        expected = f"must be from 1 to 2^63-1, not {beyond}"
         assert refused(check_job_id, "job_id", job_id=beyond) == expected
         assert refused(end, "job_id", job_id=beyond) == expected
     end(job_id=None, server_job_id="s")
-    assert refused(end, "job_id", job_id=None) == (
-        "found neither job_id nor server_job_id; one must be given"
-    )
+    assert refused(end, "job_id", job_id=None) == ("must be given if server_job_id is not")
 
 
 def test_an_end_without_an_outcome_is_unknown() -> None:
@@ -203,21 +144,21 @@ def test_an_end_without_an_outcome_is_unknown() -> None:
 def test_attributes() -> None:
     start(attributes={str(n): "" for n in range(100)})
     message = refused(start, "attributes", attributes={str(n): "" for n in range(101)})
-    assert message == "found 101 of them; allowed: at most 100"
+    assert message == "must be at most 100, not 101"
     start(attributes={"ab": "x" * 120_000, "cd": "é" * 60_000, "ef": "x" * 22_138})
     message = refused(
         start,
         "attributes",
         attributes={"ab": "x" * 120_000, "cd": "é" * 60_000, "ef": "x" * 22_139},
     )
-    assert message == "found 262145 bytes together; allowed: at most 262144"
+    assert message == "must have at most 262144 bytes together, not 262145"
     message = refused(start, "attributes", attributes={"": "x"})
-    assert message == "found an empty name; it must not be empty"
+    assert message == "must not have an empty name"
     for bad in ({"a\0": ""}, {"a": "\0"}):
         assert "NUL" in refused(start, "attributes", attributes=bad)
     for bad in ({"a": "x" * 120_001}, {"x" * 120_001: ""}):
         message = refused(start, "attributes", attributes=bad)
-        assert message == "found 120001 bytes; allowed: at most 120000"
+        assert message == "must have at most 120000 bytes, not 120001"
 
 
 def listed(**values: Any) -> tuple[int | None, int]:
@@ -229,14 +170,14 @@ def test_pages() -> None:
     assert listed(cursor="17", limit=1) == (17, 1)
     assert listed(cursor="9" * 18, limit=1000, since_usec=0, until_usec=INT_MAX)[1] == 1000
     for beyond in (0, 1001, -1):
-        assert refused(listed, "limit", limit=beyond) == f"found {beyond}; allowed: 1 to 1000"
+        assert refused(listed, "limit", limit=beyond) == f"must be from 1 to 1000, not {beyond}"
     for name in ("since_usec", "until_usec"):
         for beyond in (-1, INT_MAX + 1):
             message = refused(listed, name, **{name: beyond})
-            assert message == f"found {beyond}; allowed: 0 to 2^63-1"
+            assert message == f"must be from 0 to 2^63-1, not {beyond}"
     for cursor in ("", "-1", "x", "9" * 19, "1 ", "1\n", "١"):
         message = refused(listed, "cursor", cursor=cursor)
-        assert message == f"found {cursor!r}; allowed: what ListJobs returned"
+        assert message == f"must be a cursor that ListJobs has returned, not {cursor!r}"
 
 
 def test_a_cancel_names_one_thing() -> None:
@@ -249,4 +190,4 @@ def test_a_cancel_names_one_thing() -> None:
     for name in ("job_id", "run_id"):
         with pytest.raises(InvalidParameter) as error:
             check_cancel(Cancel(**{name: 0}))
-        assert str(error.value) == f"{name}: found 0; allowed: 1 to 2^63-1"
+        assert str(error.value) == f"{name}: must be from 1 to 2^63-1, not 0"

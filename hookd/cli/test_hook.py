@@ -14,38 +14,11 @@ from hookd.cli.command import command, options
 from hookd.cli.submit import judge
 from hookd.cli.words import ended
 from hookd.client import Client
+from hookd.manager_api import TestHook, TestHookReply, TestPlan
 from hookd.model import HookRun, Phase, RunState
 from hookd.system.terminal import print_json, say
 
 METHOD = "io.hookd.Manager.TestHook"
-
-
-class OutputLine(msgspec.Struct):
-    """`type OutputLine` of io.hookd.Manager."""
-
-    stream: str
-    text: str
-
-
-class Plan(msgspec.Struct):
-    """`type TestPlan` of io.hookd.Manager."""
-
-    argv: list[str]
-    environment: dict[str, str]
-    user: str | None
-    group: str | None
-    working_directory: str
-    matched: bool
-    rule: str
-    reason: str
-
-
-class Reply(msgspec.Struct):
-    """What TestHook answers, again and again with `more`."""
-
-    run: HookRun | None = None
-    output: list[OutputLine] = []
-    plan: Plan | None = None
 
 
 @command()
@@ -69,17 +42,17 @@ def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
     A true run, with the hook's user, limits and environment, and HOOKD_TEST=1 in it; of a parked
     hook too. What it prints comes here as well as to the journal, until it ends.
     """
-    asked |= {"hook": hook, "attributes": asked["attributes"] or None}
+    call = TestHook(**(asked | {"hook": hook, "attributes": asked["attributes"] or None}))
     with settings.client() as hookd:
-        if asked["dry_run"] or settings.json:
-            reply = hookd.call(METHOD, asked, Reply)
+        if call.dry_run or settings.json:
+            reply = hookd.call(METHOD, call, TestHookReply)
             run = reply.run
             if settings.json:
                 print_json(reply)
             elif reply.plan:
                 _explain(reply.plan)
         else:
-            run = _watch(hookd, asked)
+            run = _watch(hookd, call)
     if run is None:
         return DONE
     code = judge([run])
@@ -88,11 +61,11 @@ def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
     return code
 
 
-def _watch(hookd: Client, asked: dict[str, Any]) -> HookRun | None:
+def _watch(hookd: Client, call: TestHook) -> HookRun | None:
     """Print the output as it comes; return the run as it ended."""
     run: HookRun | None = None
     try:
-        for reply in hookd.stream(METHOD, asked, Reply):
+        for reply in hookd.stream(METHOD, call, TestHookReply):
             run = reply.run or run
             for line in reply.output:
                 say(line.text, error=line.stream == "stderr", at_once=True)
@@ -103,7 +76,7 @@ def _watch(hookd: Client, asked: dict[str, Any]) -> HookRun | None:
     return run
 
 
-def _explain(plan: Plan) -> None:
+def _explain(plan: TestPlan) -> None:
     verdict = "would run" if plan.matched else "would not run"
     say(f"{verdict} for such a job: {plan.rule}: {plan.reason}")
     say(f"user: {plan.user or 'the default'}")
