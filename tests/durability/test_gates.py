@@ -188,5 +188,5 @@ def test_a_wait_for_hooks_ends_with_the_refusal(daemon: Daemon, runner: RunnerUn
         finally:
             os.kill(runner.process.pid, signal.SIGCONT)
         assert answer["allowed"] is False
-        assert "the runner was told to start it" in answer["reason"]
+        assert "the runner was asked to start it" in answer["reason"]
         ended(wire, 1, runs=2)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The way of runs: from an event to the runner, and from their results to the disk."""
+"""Carries out runs: from an event to the runner, and from a result to the disk."""

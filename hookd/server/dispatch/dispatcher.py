@@ -36,7 +36,7 @@ from hookd.system.records import STORAGE_LOST, WORK_RESTORED
 
 
 class Dispatcher:
-    """The owner of all runs that have not ended. `observe` is told when one starts or ends."""
+    """Owns all runs that have not ended. `observe` is called when one starts or ends."""
 
     def __init__(
         self,
@@ -70,10 +70,13 @@ class Dispatcher:
         self._reports = RunReports(registry, self.handover, results, link)
         self._timer = faults.Timer(self._tick)
 
-    # What comes from the jobs.
+    # Events and operators.
 
     def add(self, stored: StoredEvent) -> JobEvent | None:
-        """Take over the runs of an event that has just been written; None if it has none."""
+        """Take the runs of an event that has just been written.
+
+        Returns the event while its runs have not ended, None where it has none.
+        """
         event, registry = stored.event, self.registry
         if stored.duplicate:
             return registry.event(stored.job, event.phase)
@@ -86,7 +89,7 @@ class Dispatcher:
         runs: list[Run] = []
         try:
             for info, key in stored.runs:
-                if not registry.known(info.run_id):  # read from the database since the write
+                if not registry.known(info.run_id):  # not read from the database meanwhile
                     runs.append(
                         registry.add(
                             info, stored.job, event.job_id, key, stored.replay, event.test
@@ -95,13 +98,13 @@ class Dispatcher:
             self._plan(stored, runs, drops)
         except Exception:
             for run in runs:
-                if not run.known:  # the database is read again for it
+                if not run.known:  # it will be read from the database again
                     registry.forget(run)
             raise
         return registry.event(stored.job, event.phase)
 
     def _plan(self, stored: StoredEvent, runs: Sequence[Run], drops: Sequence[Drop]) -> None:
-        """Give the runs of an event to the scheduler, and send those that have a slot already."""
+        """Give the runs of an event to the scheduler; send those that have a slot already."""
         now, new = time.monotonic(), {run.run_id for run in runs}
         starts = [start for start in stored.handed if start.run_id in new]
         handed = {start.run_id for start in starts}
@@ -116,18 +119,18 @@ class Dispatcher:
         self.handover.send(starts, stored.runner)
 
     def cancel(self, run_ids: Iterable[int], reason: str) -> list[int]:
-        """End these runs, waiting or running; return those that had not ended."""
+        """End these runs, whether they wait or run; return those that had not ended."""
         runs = [run for run_id in run_ids if (run := self.registry.get(run_id)) is not None]
         self._carry_out(self.scheduler.cancel(runs, reason))
         return [run.run_id for run in runs]
 
     def resume(self, hook: str, why: str) -> None:
-        """Free a parked hook and forget its failures."""
+        """Free a parked hook and forget its failures; `why` is recorded."""
         self.quarantine.resume(hook, why)
         self._results.save([])
 
     def configure(self, config: Config) -> None:
-        """Take a new configuration: a parked hook whose file has changed is freed."""
+        """Take a new configuration; a parked hook whose file has changed is freed."""
         for part in (
             self.scheduler, self.registry, self.handover, self._results, self._gates,
             self._restorer,
@@ -153,12 +156,12 @@ class Dispatcher:
             self.ask_again()  # these runs are new here: the runner says whether it has them
 
     def ask_again(self) -> None:
-        """Have the runner say once more what it has; nothing starts until it has said so."""
+        """Ask the runner again what it has; nothing starts until it has answered."""
         self.disconnected()
         self._link.send(List())
 
     def _set_aside(self, run_id: int, error: Exception) -> None:
-        """Do nothing more with a run that cannot be dealt with: the next start tries again."""
+        """Leave a run alone until the next start, after an error of hookd's own."""
         self.registry.set_aside.add(run_id)
         run = self.registry.get(run_id)
         if run is not None:
@@ -166,7 +169,7 @@ class Dispatcher:
             self._remove(run)
 
     def _remove(self, run: Run) -> None:
-        """Let a run go of which no more is to be told; what waits for it goes on."""
+        """Forget a run, and let the runs go on that wait for it."""
         decisions = self.scheduler.ended(run, time.monotonic())
         self.registry.forget(run)
         self._carry_out(decisions)
@@ -174,19 +177,19 @@ class Dispatcher:
     def _give_up(self, finish: Finish, error: InternalError) -> None:
         self._set_aside(finish.run_id, error)
 
-    # What comes from the runner.
+    # The runner.
 
     def welcome(self, welcome: Welcome) -> None:
-        """Reconcile the runs with the runner that has just said who it is."""
+        """Reconcile the runs with a runner that has just sent its Welcome."""
         self.handover.instance = welcome.instance
-        # An older copy of the database would give numbers again that the runner has used since.
+        # An older copy of the database would give numbers again that the runner has used.
         self._store.marks.used_by_runner(newest(welcome))
         self._reports.take(welcome.ended)
         found = reconcile(self.registry, welcome)
         started = {run.run_id: run.started_usec for run in welcome.running}
         for run in found.attached:
             self.registry.started(run.run_id, started[run.run_id])
-            if run.cancel_reason is not None:  # it may not have heard that
+            if run.cancel_reason is not None:  # the Cancel may have been lost
                 self._link.send(Cancel(run.run_id, run.cancel_reason))
         if found.unknown:
             detail = f"the runner has runs that the database does not have: {found.unknown}"
@@ -195,7 +198,7 @@ class Dispatcher:
         self.handover.take_back(found.never_arrived)
 
     def messages(self, messages: Iterable[Message]) -> None:
-        """Act on what the runner says of runs."""
+        """Act on the runner's messages about runs."""
         ended = []
         for message in messages:
             if isinstance(message, Ended):
@@ -215,11 +218,11 @@ class Dispatcher:
                 run.event.printed(message)
 
     def disconnected(self) -> None:
-        """Note that the runner cannot be asked; nothing starts until the next Welcome."""
+        """Note that there is no runner; nothing starts until the next Welcome."""
         self.handover.instance = None
         self.handover.ready = False
 
-    # Ending.
+    # Decisions and results.
 
     def _carry_out(self, decisions: Iterable[Decision]) -> None:
         finishes: list[Finish] = []
@@ -244,7 +247,7 @@ class Dispatcher:
         settled = []
         for finish, written in zip(finishes, finished, strict=True):
             run = self.registry.get(finish.run_id)
-            if run is None:  # set aside meanwhile
+            if run is None:  # it was set aside meanwhile
                 continue
             if run.runner is not None:
                 settled.append(finish.run_id)
@@ -258,7 +261,7 @@ class Dispatcher:
         self.handover.kick()
 
     def _half_ended(self, run: Run, finish: Finish, error: Exception) -> None:
-        """Let a run go whose end is on disk; what follows from it is read from there."""
+        """Forget a run whose end is on disk, and read from there what follows from it."""
         try:
             if finish.refusal is None:
                 run.event.fail(InternalError(faults.words(error)))
@@ -268,7 +271,7 @@ class Dispatcher:
             self._store.missed()
 
     def _ended(self, run: Run, finish: Finish, finished: Finished) -> None:
-        """Make a run's end known in memory, now that it is on disk."""
+        """Act on the end of a run, now that it is on disk."""
         event = run.event
         if finish.refusal is not None and event.refusal is None:
             event.refusal = finish.refusal
@@ -284,7 +287,7 @@ class Dispatcher:
             self._carry_out(decisions)
 
     def _retry(self, run: Run, info: HookRun | None) -> Run | None:
-        """Take in the next attempt of a run."""
+        """Register the next attempt of a run."""
         if info is None or self.registry.get(info.run_id) is not None:
             return None
         decided = not run.gate or run.overdue
@@ -296,17 +299,17 @@ class Dispatcher:
         retry.due = run.retry_at
         return retry
 
-    # What is seen from outside.
+    # Stopping, and the timer.
 
     def abandon(self) -> None:
-        """Start nothing more, and send away all who wait: hookd stops."""
+        """Start nothing more and end all waits, because hookd stops."""
         self.handover.stopping = True
         self.registry.abandon()
         self._gates.close()
         self._timer.cancel()
 
     def _arm(self) -> None:
-        """Keep a timer for the next run whose time comes."""
+        """Set the timer for the next run that becomes due."""
         due = self.scheduler.next_due
         if due is None or self.handover.stopping:
             self._timer.cancel()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Gates decide in time: where one has not, `on_error` does, whatever the gate waits for.
+"""Deadlines of gates: if a gate has not decided in time, its `on_error` decides for it.
 
-The time is kept on the loop's clock, which nobody can set. No run is started or ended here.
+Deadlines are kept on the loop's monotonic clock, which nobody can set. No run is started or ended
+here.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from hookd.server.storage.store import Store
 from hookd.system import faults
 
 OVERDUE = "its job was decided without it: its time was over"
-WRITE_SEC = 1.0  # for the disk to take a decision before it is told all the same
+WRITE_SEC = 1.0  # for the disk to take a decision, before the client is answered all the same
 
 
 class Gates:
-    """The deadlines of all gates. `carry_out` gets what follows from a decision.
+    """The deadlines of all gates. `carry_out` is called with what follows from a decision.
 
-    A decision is told once it is on disk, or when the disk fails or takes too long: after a crash
-    the same deadline, being over, leads to the same decision.
+    A decision takes effect once it is on disk, or when the disk fails or takes too long: after a
+    crash, the same deadline has passed and leads to the same decision.
     """
 
     def __init__(
@@ -53,17 +54,17 @@ class Gates:
         self._carry_out = carry_out
         self._loop = asyncio.get_running_loop()
         self._deadlines: list[tuple[float, int, Run]] = []
-        self._order = itertools.count()  # so that no two entries of a moment are compared further
+        self._order = itertools.count()  # so that runs are never compared
         self._timer = faults.Timer(self._due)
 
     def configure(self, config: Config) -> None:
-        """Take a new configuration: it holds for gates that come from now on."""
+        """Take a new configuration; it applies to gates that come from now on."""
         self._config = config
 
     def watch(self, run: Run, since: float, least: float = 0.0) -> None:
-        """See to it that a run, if it is a gate's, decides in time, its event being on disk since.
+        """Set the deadline of a run if it is a gate. `since`: when its event was on disk.
 
-        `least`: the seconds that it has from now on, at any rate.
+        `least` is the number of seconds that the gate has from now on in any case.
         """
         hook = self._config.hooks.get(run.hook)
         if run.gate and hook is not None:
@@ -71,12 +72,12 @@ class Gates:
             self._keep(run, deadline)
 
     def inherit(self, run: Run, earlier: Run) -> None:
-        """See to it that a gate's next attempt decides by the deadline of the earlier one."""
+        """Give a gate's next attempt the deadline of the earlier one."""
         if run.gate and earlier.deadline is not None:
             self._keep(run, earlier.deadline)
 
     def close(self) -> None:
-        """Decide nothing more: hookd stops, and its next start has the same deadlines."""
+        """Decide nothing more, because hookd stops: its next start has the same deadlines."""
         self._deadlines.clear()
         self._timer.cancel()
 
@@ -86,7 +87,7 @@ class Gates:
         self._arm()
 
     def _arm(self) -> None:
-        """Keep a timer for the first deadline of a gate that has not ended."""
+        """Set the timer for the first deadline of a gate that has not ended."""
         while self._deadlines and not _undecided(self._deadlines[0][2]):
             heapq.heappop(self._deadlines)
         if self._handover.stopping or not self._deadlines:
@@ -104,37 +105,37 @@ class Gates:
 
     def _decide(self, run: Run, now: float) -> None:
         if run.over and run.retry_at is None:
-            # It has decided: the disk is late, not the gate.
-            self._tell(run, run.refusal)
+            # The gate has decided, and only the disk is late.
+            self._apply(run, run.refusal)
             return
         hook = self._config.hooks.get(run.hook)
         seconds = time_to_decide(hook) if hook is not None else 0.0
         refusal = self._results.overdue(run, seconds, self._obstacle(run, now))
-        told = False
+        applied = False
 
-        def tell() -> None:
-            nonlocal told
-            if not told and not self._handover.stopping:
-                told = True
+        def apply() -> None:
+            nonlocal applied
+            if not applied and not self._handover.stopping:
+                applied = True
                 timer.cancel()
-                self._tell(run, refusal)
+                self._apply(run, refusal)
 
-        timer = self._loop.call_later(WRITE_SEC, tell)
-        self._write(run.run_id, refusal, tell)
+        timer = self._loop.call_later(WRITE_SEC, apply)
+        self._write(run.run_id, refusal, apply)
 
-    def _write(self, run_id: int, refusal: str | None, tell: Callable[[], None]) -> None:
-        """Write a decision, for as long as it takes; tell of it after the first attempt."""
+    def _write(self, run_id: int, refusal: str | None, apply: Callable[[], None]) -> None:
+        """Write a decision, however many attempts it takes; apply it after the first one."""
         now = self._results.now()
 
         def done(outcome: HookdError | None) -> None:
             if outcome is not None and not self._handover.stopping:
-                self._loop.call_later(RETRY_SEC, self._write, run_id, refusal, tell)
-            tell()
+                self._loop.call_later(RETRY_SEC, self._write, run_id, refusal, apply)
+            apply()
 
         self._store.submit(lambda db: db.runs.overdue(run_id, refusal, now), done)
 
-    def _tell(self, run: Run, refusal: str | None) -> None:
-        """Let a job go on, or refuse it, without its gate."""
+    def _apply(self, run: Run, refusal: str | None) -> None:
+        """Let a job go on without its gate, or refuse it."""
         event = run.event
         if not run.known:
             return
@@ -148,13 +149,13 @@ class Gates:
         self._carry_out(decisions)
 
     def _obstacle(self, run: Run, now: float) -> str:
-        """Return in words what keeps a gate from deciding."""
+        """Return in words why a gate has not decided."""
         if self._handover.instance is None:
             return "the runner is not connected"
         if run.phase is RunPhase.RUNNING:
             return "it runs and has not ended"
         if run.runner is not None:
-            return "the runner was told to start it, and has not answered"
+            return "the runner was asked to start it and has not answered"
         if not self._handover.ready:
             return "server and runner have not read the same configuration"
         if run.phase is RunPhase.CLAIMED:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs on their way to the runner: on disk as handed over first, sent then.
+"""Hands runs over to the runner: first they are on disk as handed over, then they are sent.
 
-Who has a slot is decided in the database's transaction, for the runs of a new event and for those
-that have waited alike, so that the limits hold whoever comes first. What cannot be sent after all
-is written back.
+The database's transaction decides which run gets a slot, both for the runs of a new event and for
+those that have waited, so the limits hold in whatever order these come. A run that cannot be sent
+after all is written back.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from hookd.server.storage.values import Claim, HandedOver, Slots
 from hookd.server.transport.runner_link import RunnerLink
 from hookd.system import faults
 
-RETRY_SEC = 1.0  # between attempts to hand runs over while the disk fails
-MAX_FAULTS = 3  # errors of hookd's own on a run's way to the runner, until it is not started
+RETRY_SEC = 1.0  # between two attempts while the disk fails
+MAX_FAULTS = 3  # errors of hookd's own on the way of one run to the runner, before it is given up
 
 
 class Handover:
-    """Sends what the scheduler has given a slot; `dropped` is told what will not start.
+    """Sends the runs that have a slot. `dropped` is called with the runs that will not start.
 
-    `instance` is the runner that is connected; `ready`, whether it starts what it is sent: it is
-    alive and has read the same configuration.
+    `instance` is the connected runner, None where there is none. `ready` tells whether it starts
+    what it is sent: it is alive and has read the same configuration. `stopping`: hookd stops.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Handover:
         self._config = config
 
     def slots(self) -> Slots | None:
-        """Return what a new event's runs may take at once; None while nothing can start.
+        """Return the slots that a new event's runs may take at once; None while nothing can start.
 
-        What has waited for a slot takes it first.
+        Runs that have waited for a slot are served first.
         """
         if self._soon.when is not None:
             self._soon.cancel()
@@ -74,11 +74,11 @@ class Handover:
         return self._slots()
 
     def kick(self) -> None:
-        """Give free slots away soon: once, however often this is called until then."""
+        """Give free slots to waiting runs in the next turn of the loop."""
         self._soon.soon()
 
     def send(self, starts: list[Start], instance: str | None) -> None:
-        """Send runs to the runner that they were handed to; take them back where it is gone."""
+        """Send runs to the runner they were handed over to; take them back if it is gone."""
         runs = [run for start in starts if (run := self._registry.get(start.run_id)) is not None]
         handed = {run.run_id: run for run in runs if run.phase is RunPhase.HANDED}
         if self._slots() is None or self.instance != instance:
@@ -93,10 +93,10 @@ class Handover:
                 )
 
     def take_back(self, runs: list[Run]) -> None:
-        """Have runs wait again that were given to a runner on disk and never came to it."""
+        """Put runs back that are on disk as handed over and never reached the runner."""
         if runs:
             run_ids = [run.run_id for run in runs]
-            # Where this fails, the next attempt to hand them over comes here again.
+            # If this fails, the next attempt to hand them over comes here again.
             self._store.submit(lambda db: db.runs.take_back(run_ids), lambda _: None)
             self._requeue(runs)
             self.kick()
@@ -124,13 +124,13 @@ class Handover:
                 )
 
     def _most(self, run: Run) -> int:
-        """Return how many runs of the same hook may have a slot."""
+        """Return how many runs of this run's hook may have a slot."""
         hook = self._config.hooks.get(run.hook)
         return hook.run.max_running if hook is not None else 1
 
     def _written(self, runs: list[Run], instance: str, outcome: HandedOver | HookdError) -> None:
-        """Send what is on disk as handed over; what had no slot left waits again."""
-        runs = [run for run in runs if not run.over]  # interrupted or set aside meanwhile
+        """Send the runs that are on disk as handed over; those without a slot wait again."""
+        runs = [run for run in runs if not run.over]  # it was interrupted or set aside meanwhile
         if isinstance(outcome, InternalError):
             self._fault(runs, outcome)
         elif isinstance(outcome, HookdError):
@@ -143,14 +143,15 @@ class Handover:
                     run.runner = instance
                     run.enter(RunPhase.HANDED)
             self._requeue([run for run in runs if run.run_id in outcome.without_slot])
-            # Handed over before, by a commit that failed and was on disk all the same.
+            # Handed over before, by a commit that was reported as failed but is on disk.
             self.take_back([run for run in runs if run.phase is RunPhase.CLAIMED])
             self.send(outcome.starts, instance)
 
     def _fault(self, runs: list[Run], error: Exception) -> None:
-        """Have runs wait again whose way to the runner met an error of hookd's own.
+        """Put runs back after an error of hookd's own on their way to the runner.
 
-        Each goes alone then, so that it cannot hold up others; it is ended where that is no help.
+        Each of them is then handed over alone, so that it cannot hold up the others, and ended
+        after MAX_FAULTS errors.
         """
         for run in runs:
             run.faults += 1
@@ -166,7 +167,7 @@ class Handover:
         self._scheduler.put_back(run for run in runs if not run.over)
 
     def _end_cancelled(self, runs: list[Run]) -> None:
-        """End those that were cancelled before the runner ever saw them."""
+        """End the runs that were cancelled before they reached the runner."""
         self._results.save(
             [
                 self._results.unstarted(run, Result.CANCELLED, run.cancel_reason)

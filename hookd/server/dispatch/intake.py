@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The way in for events, whoever tells of them: matched, written, said, and set going."""
+"""Takes in events: matches, writes and records them, and starts their runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hookd.system.records import EVENT_VARIABLES, JOB_ENDED, JOB_LOST, JOB_START
 
 
 class Intake:
-    """Records events. `observe` is told of each once it is on disk."""
+    """Takes in events. `observe` is called with each event once it is on disk."""
 
     def __init__(self, services: Services, observe: Callable[[Event], None]) -> None:
         self._services = services
@@ -32,16 +32,16 @@ class Intake:
     async def record(
         self, act: Callable[[Database], StoredEvent]
     ) -> tuple[StoredEvent, JobEvent | None]:
-        """Write an event and set its runs going, as `record_all` does."""
+        """Write one event and start its runs, as `record_all` does."""
         return (await self.record_all(lambda db: [act(db)]))[0]
 
     async def record_all(
         self, act: Callable[[Database], list[StoredEvent]]
     ) -> list[tuple[StoredEvent, JobEvent | None]]:
-        """Write events and set their runs going; return once they are on disk.
+        """Write events and start their runs; return once the events are on disk.
 
-        What is on disk goes on even when the caller is cancelled meanwhile, or hookd stops: then
-        with its next start. Raises what `act` raises, or StorageFailure.
+        An event on disk is carried out even if the caller is cancelled meanwhile; if hookd stops,
+        then after its next start. Raises what `act` raises, or StorageFailure.
         """
         future: asyncio.Future[list[tuple[StoredEvent, JobEvent | None]]]
         future = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ class Intake:
             else:
                 complete(
                     future,
-                    [(stored_event, self.recorded(stored_event)) for stored_event in outcome],
+                    [(stored, self.recorded(stored)) for stored in outcome],
                 )
 
         def failed(error: Exception) -> None:
@@ -61,15 +61,15 @@ class Intake:
         self._services.store.submit(act, done, failed)
         return await future
 
-    def recorded(self, stored_event: StoredEvent) -> JobEvent | None:
-        """Say in the journal that an event was written, and set its runs going."""
-        if not stored_event.duplicate and not stored_event.replay:
-            self._say(stored_event)
-            self._observe(stored_event.event)
-        return self._services.dispatcher.add(stored_event)
+    def recorded(self, stored: StoredEvent) -> JobEvent | None:
+        """Record in the journal that an event was written, and start its runs."""
+        if not stored.duplicate and not stored.replay:
+            self._say(stored)
+            self._observe(stored.event)
+        return self._services.dispatcher.add(stored)
 
     def terms(self) -> Terms:
-        """Return how an event is written now: by the configuration in force."""
+        """Return the terms by which an event is written now."""
         services, config = self._services, self._services.config
         parked = services.dispatcher.scheduler.parked
 
@@ -92,8 +92,8 @@ class Intake:
             slots=services.dispatcher.handover.slots(),
         )
 
-    def _say(self, stored_event: StoredEvent) -> None:
-        event = stored_event.event
+    def _say(self, stored: StoredEvent) -> None:
+        event = stored.event
         fields = event_fields(event)
         if event.phase is Phase.START:
             self._services.journal.send(JOB_STARTED, fields)
@@ -107,9 +107,9 @@ class Intake:
 
 
 def lose(db: Database, keys: Sequence[int], why: str, terms: Terms) -> list[StoredEvent]:
-    """Write the end, outcome lost, of those of these jobs that are still open.
+    """Write the end, with the outcome lost, of those of these jobs that are still open.
 
-    No queue is too full for it: an end that nobody sends cannot be sent again.
+    The limit of the queue does not apply: nobody could send such an end again later.
     """
     terms = msgspec.structs.replace(terms, room=INT_MAX)
     lost = []

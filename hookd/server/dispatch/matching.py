@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which hooks an event is for, and which rule decided. Pure."""
+"""Decides which hooks match an event, and by which rule. Pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class MatchResult(msgspec.Struct, frozen=True):
 
 
 def matching(config: Config, event: Event) -> list[Hook]:
-    """Return the hooks that run on this event, in their start order."""
+    """Return the hooks that match this event, in their start order."""
     return [hook for hook in config.hooks.values() if not _objection(hook, event)]
 
 
 def explain(hook: Hook, event: Event) -> MatchResult:
-    """Return what decided about one hook and one event, in words."""
+    """Return which rule decided about a hook and an event, and why."""
     rule = _objection(hook, event)
     if rule == "phases":
         return MatchResult(False, rule, f"runs at {' and '.join(hook.phases)} only")
@@ -46,7 +46,7 @@ def explain(hook: Hook, event: Event) -> MatchResult:
 
 
 def overlap_key(hook: Hook, event: Event) -> str:
-    """Return what makes two runs of this hook one another's rivals, at most 64 characters."""
+    """Return the overlap key of a run, at most 64 characters: runs that share it are rivals."""
     key = _OVERLAP_KEYS[hook.run.overlap_key](event)
     if len(key) <= 64:
         return key
@@ -54,13 +54,13 @@ def overlap_key(hook: Hook, event: Event) -> str:
 
 
 def overlap_key_by_name(config: Config, name: str, event: Event) -> str:
-    """Return the same of a hook that may be configured no longer."""
+    """Return the overlap key of a run whose hook may no longer be configured."""
     hook = config.hooks.get(name)
     return overlap_key(hook, event) if hook is not None else ""
 
 
 def _objection(hook: Hook, event: Event) -> str | None:
-    """Return the first rule that speaks against the hook, None where none does."""
+    """Return the first rule that the event does not meet, None if it meets all."""
     if event.phase not in hook.phases:
         return "phases"
     for key, accepts in _RULES.items():
@@ -74,7 +74,7 @@ def _address_in(networks: tuple[Any, ...], event: Event) -> bool:
     address = ipaddress.ip_address(event.client_ip.partition("%")[0])
     forms = [address]
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        forms.append(address.ipv4_mapped)  # a dual-stack listener shows IPv4 clients like this
+        forms.append(address.ipv4_mapped)  # a dual-stack socket shows IPv4 clients so
     return any(form in network for network in networks for form in forms)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whose process is this? The runner knows; it is asked, and not waited for without end."""
+"""Asks the runner which run a process belongs to, and waits a limited time for the answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hookd.server.runs.registry import RunRegistry
 from hookd.server.runs.run import Run
 from hookd.server.transport.runner_link import RunnerLink
 
-ASK_SEC = 2.0  # for the runner to answer
+ASK_SEC = 2.0  # for the answer of the runner
 
 
 class OriginLookup:
-    """Questions that the runner has not answered yet, by process."""
+    """The questions that the runner has not answered yet, by process."""
 
     def __init__(self, link: RunnerLink, registry: RunRegistry) -> None:
         self._link = link
@@ -23,7 +23,7 @@ class OriginLookup:
         self._asked: dict[int, asyncio.Future[int | None]] = {}
 
     async def run_of(self, pid: int) -> Run | None:
-        """Return the run that a process belongs to, None for one that is no hook's."""
+        """Return the run that a process belongs to, None if there is none or no answer."""
         if not self._link.connected:
             return None
         answer = self._asked.get(pid)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Results as the runner reports them: which are news, and what is done with each.
+"""Results that the runner reports: which of them are new, and what is done with each.
 
-One that hookd cannot judge, for an error of its own, is written as it is and not offered for ever.
+If deciding on a result meets an error of hookd's own, the result is written as it is, so that the
+runner does not send it again for ever.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hookd.system import faults
 
 
 class _Judged(msgspec.Struct):
-    """What is to be done with results: forgotten by the runner, written, or waited for anew."""
+    """What to do: settle results, write ends, and put back runs that were not taken."""
 
     settled: list[int] = []
     finishes: list[Finish] = []
@@ -47,7 +48,7 @@ class RunReports:
         self._link = link
 
     def take(self, ended: list[Ended]) -> None:
-        """Act on results, each for itself."""
+        """Act on results; an error in one does not affect the others."""
         judged = _Judged()
         for message in ended:
             faults.guarded(
@@ -57,7 +58,7 @@ class RunReports:
         if judged.settled:
             self._link.send(Settled(judged.settled))
         if judged.refused:
-            self._handover.ready = False  # it is stopping: what waits is for the next one
+            self._handover.ready = False  # it is stopping: what waits is for the next runner
             self._handover.take_back([run for run in judged.refused if run.runner is not None])
         self._results.save(judged.finishes)
 
@@ -80,12 +81,12 @@ class RunReports:
             judged.finishes.append(self._results.decide(run, message.receipt))
 
     def _misjudged(self, message: Ended, judged: _Judged, error: Exception) -> None:
-        """Write a result as it is, which nobody could decide on."""
+        """Write a result as it is, after an error in deciding on it."""
         run = self._registry.get(message.run_id)
         if run is not None:
             judged.finishes.append(self._results.undecided(run, message.receipt, error))
 
 
 def _not_taken(receipt: Receipt) -> bool:
-    """Return whether a runner that is stopping has sent a run back, having started nothing."""
+    """Return whether a runner that is stopping has sent a run back without having started it."""
     return receipt.result is Result.INTERRUPTED and receipt.started_usec is None

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Results on their way to the disk: what the end of a run means, and as many attempts to write it
-as it takes.
+"""Results: decides what the end of a run means, and writes it, however many attempts that takes.
 
-An end that the server itself brings about is said in the journal before it is written, so that
-what is on disk was reported.
+An end that the server itself brings about is recorded in the journal before it is written, so
+that every result on disk has been reported.
 """
 
 from __future__ import annotations
@@ -33,13 +32,14 @@ from hookd.system.records import (
     RecordKind,
 )
 
-RETRY_SEC = 1.0  # between attempts to write while the disk fails
+RETRY_SEC = 1.0  # between two attempts to write while the disk fails
 
 
 class Results:
-    """Decides and writes. `saved` is told, in the event loop, of what is on disk.
+    """Decides on results and writes them.
 
-    `given_up` is told of an end that cannot be written for an error of hookd's own.
+    `saved` is called in the event loop with the results that are on disk.
+    `given_up` is called for a result that cannot be written because of an error of hookd's own.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Results:
         self._given_up = given_up
 
     def configure(self, config: Config) -> None:
-        """Take a new configuration: results are judged by it from now on."""
+        """Take a new configuration; results are decided by it from now on."""
         self._config = config
 
     def decide(self, run: Run, receipt: Receipt) -> Finish:
@@ -72,9 +72,9 @@ class Results:
         run.end()
         hook = self._config.hooks.get(run.hook)
         again = False
-        if not run.test:  # that is for somebody to see, and decides nothing
+        if not run.test:  # a test run decides nothing
             self._quarantine.count(run.hook, receipt.result)
-            # Of a gate whose job is decided without it another attempt would decide nothing.
+            # Where the job was decided without its gate, another attempt would decide nothing.
             again = not run.overdue and next_attempt(hook, run.info.attempt, receipt.result)
         due = None
         if again and hook is not None:
@@ -91,7 +91,7 @@ class Results:
         return Finish(run_id=run.run_id, receipt=receipt, retry_due_usec=due, refusal=refused)
 
     def undecided(self, run: Run, receipt: Receipt, error: Exception) -> Finish:
-        """Take an end as it is, whose meaning could not be decided for an error of hookd's own."""
+        """Return the end of a run as it is, after an error of hookd's own in deciding on it."""
         run.end()
         words = faults.words(error)
         hook = self._config.hooks.get(run.hook)
@@ -106,13 +106,13 @@ class Results:
         return Finish(run_id=run.run_id, receipt=receipt, refusal=refused)
 
     def unstarted(self, run: Run, result: Result, reason: str) -> Finish:
-        """Decide what it means that a run ends which nobody has started."""
+        """Decide what it means that a run ends without having been started."""
         receipt = Receipt(result=result, reason=reason, ended_usec=self.now().usec)
         self._say(RUN_NOT_STARTED, run, result, f"{result}: {reason}")
         return self.decide(run, receipt)
 
     def overdue(self, run: Run, seconds: float, why: str) -> str | None:
-        """Decide for a gate whose time is over; return the refusal, None where its job goes on."""
+        """Decide for a gate whose deadline has passed; return the refusal, if it is one."""
         run.overdue = True
         hook = self._config.hooks.get(run.hook)
         text = f"gate {run.hook} could not decide within {seconds:g} s: {why}"
@@ -126,13 +126,13 @@ class Results:
         return text
 
     def interrupted(self, run: Run, reason: str) -> Finish:
-        """Decide what it means that nobody will know how a run has ended."""
+        """Decide what it means that the result of a run is lost."""
         receipt = Receipt(result=Result.INTERRUPTED, reason=reason, ended_usec=self.now().usec)
         self._say(RUN_INTERRUPTED, run, receipt.result, f": {reason}")
         return self.decide(run, receipt)
 
     def save(self, finishes: list[Finish]) -> None:
-        """Write these ends, and what quarantine is to remember, for as long as it takes."""
+        """Write results and changed quarantine states, however many attempts it takes."""
         states = self._quarantine.unsaved
         if not finishes and not states:
             return
@@ -159,7 +159,7 @@ class Results:
         self._store.submit(act, done, later)
 
     def _set_aside(self, finishes: list[Finish], error: InternalError) -> None:
-        """Write each of these alone; give up the one that cannot be."""
+        """Write each of these alone; give up the one that cannot be written."""
         if len(finishes) > 1:
             for finish in finishes:
                 self.save([finish])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the methods, the intake and the upkeep work with."""
+"""What the methods, the intake and the maintenance share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hookd.system.journal import Journal
 
 T = TypeVar("T")
 
-LOOK_UPS = 4  # in the archive at a time
+LOOK_UPS = 4  # long queries at a time
 
 
 class Services:
-    """The parts of a server that its others share; `config` is the configuration in force."""
+    """The parts of a server that its other parts use; `config` is the configuration in force."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Services:
         self._look_ups = asyncio.Semaphore(LOOK_UPS)
 
     async def look_up(self, query: Callable[..., T]) -> T:
-        """Return what a query finds that may find much, or take long to find little.
+        """Return what a query finds that may take long or find much.
 
-        Few are under way at a time, so that those who ask how hookd is wait for no more than
-        these, and what was found does not heap up. Raises what the query raised, or
+        Only LOOK_UPS of them are under way at a time, so that a short query waits for no more
+        than these and their results do not pile up. Raises what the query raised, or
         StorageFailure.
         """
         async with self._look_ups:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the end of a run leads to: another attempt and when, or a refusal of its job. Pure."""
+"""What follows from the end of a run: another attempt, or the refusal of its job. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from hookd.config.parse import Hook
 from hookd.model import FAILURES, Receipt, Result
 
 MAX_RERUNS = 5
-"""Reruns in a row after interruptions: a hook that takes the runner down with it must end."""
+"""Reruns in a row after interruptions: a hook that crashes the runner must not run for ever."""
 
 
 def next_attempt(hook: Hook | None, attempt: int, result: Result) -> bool:
-    """Return whether the run is followed by another attempt."""
+    """Return whether another attempt follows the run."""
     if hook is None:
         return False
     if result is Result.INTERRUPTED:
@@ -22,8 +22,8 @@ def next_attempt(hook: Hook | None, attempt: int, result: Result) -> bool:
 def backoff(hook: Hook, attempt: int, chance: float) -> float:
     """Return the seconds to wait after this attempt: doubled each time, up to `max_backoff`.
 
-    `chance`, from 0 to 1, spreads the wait over its upper half, so that jobs that failed
-    together do not return together.
+    `chance`, from 0 to 1, spreads the wait over its upper half, so that runs that failed together
+    are not tried again together.
     """
     doubled = hook.retry.backoff * 2.0 ** min(attempt - 1, 60)
     whole = min(doubled, hook.retry.max_backoff)
@@ -33,8 +33,9 @@ def backoff(hook: Hook, attempt: int, chance: float) -> float:
 def time_to_decide(hook: Hook) -> float:
     """Return the seconds that a gate has to decide, from the moment its event is on disk.
 
-    All its attempts, each as long as its limits let it be, and the longest waits between them.
-    What it waits for counts: a backup server has to be told in time, whatever keeps the gate.
+    They are the sum of all its attempts, each as long as its limits allow, and of the longest
+    waits between them. Time that the gate spends waiting counts: the backup server must be
+    answered in time, whatever delays the gate.
     """
     attempts = hook.retry.attempts
     waits = sum(backoff(hook, attempt, 1.0) for attempt in range(1, attempts))
@@ -42,10 +43,10 @@ def time_to_decide(hook: Hook) -> float:
 
 
 def refusal(hook: Hook | None, name: str, receipt: Receipt) -> str | None:
-    """Return why a gate refuses the start of its job, None when it lets it pass.
+    """Return why a gate refuses the start of its job, None if it lets the job pass.
 
-    Success passes. A program that ran and ended with another status refuses; one that could not
-    decide (not started, timed out, killed) refuses unless `on_error = "allow"`.
+    On success the job passes. A program that ran and ended with another status refuses it. One
+    that could not decide (not started, timed out, killed) refuses it unless `on_error = "allow"`.
     """
     if receipt.result is Result.SUCCESS:
         return None

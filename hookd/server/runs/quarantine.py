@@ -18,7 +18,7 @@ from hookd.system.records import HOOK_PARKED, HOOK_RESUMED
 
 
 class Quarantine:
-    """Failures in a row of each hook. `parked` is the schedule's set: its hooks do not start."""
+    """Counts the failures in a row of each hook. `parked` is the scheduler's set."""
 
     def __init__(self, config: Config, parked: set[str], journal: Journal) -> None:
         self.failures: dict[str, int] = {}
@@ -29,7 +29,7 @@ class Quarantine:
         self._unsaved: dict[str, HookState] = {}
 
     def restore(self, states: Iterable[HookState]) -> None:
-        """Take over what the books remember; what is known here already is newer."""
+        """Take over states from the database, except for hooks whose newer state is known here."""
         for state in states:
             if state.name in self._states:
                 continue
@@ -39,7 +39,7 @@ class Quarantine:
                 self._parked.add(state.name)
 
     def count(self, name: str, result: Result) -> None:
-        """Count the end of a run; park the hook when it has failed too often in a row."""
+        """Count the end of a run; park a hook that has failed too often in a row."""
         hook = self._config.hooks.get(name)
         if hook is None or result not in FAILURES | {Result.SUCCESS}:
             return
@@ -55,14 +55,14 @@ class Quarantine:
         self._remember(name)
 
     def resume(self, name: str, why: str) -> None:
-        """Free a parked hook and forget its failures."""
+        """Free a parked hook and forget its failures; `why` is recorded."""
         self.failures.pop(name, None)
         self._parked.discard(name)
         self._remember(name)
         self._journal.send(HOOK_RESUMED, {"HOOKD_HOOK": name}, detail=why)
 
     def configure(self, config: Config) -> bool:
-        """Take a new configuration; return whether it freed a hook, its file having changed."""
+        """Take a new configuration; return whether it freed a hook whose file has changed."""
         self._config = config
         changed = [n for n in self._parked if self._states[n].digest != self._digest(n)]
         for name in changed:
@@ -71,11 +71,11 @@ class Quarantine:
 
     @property
     def unsaved(self) -> list[HookState]:
-        """What the books do not know yet."""
+        """The states that are not on disk yet."""
         return list(self._unsaved.values())
 
     def saved(self, states: Iterable[HookState]) -> None:
-        """Note what is on disk now."""
+        """Note that these states are on disk."""
         for state in states:
             if self._unsaved.get(state.name) is state:
                 del self._unsaved[state.name]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Server and runner meet: what is to be done with each run that one of them knows.
+"""Reconciliation: what is done with each run that the server or a runner knows after a connect.
 
-Decides by the table of states, and does nothing itself.
+Decides by the table of states and does nothing itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from hookd.server.storage.states import Knowledge, Recovery, StoredState, recove
 
 MOST_PARTS = 100  # of a Welcome: some hundred thousand runs
 GONE = "the runner ended while it ran"
-OTHER_RUN = "the runner has another run of this number: the database is older than what it does"
-FORGOTTEN = "the runner has started it and knows nothing of it any more"
+OTHER_RUN = "the runner has another run of this number: the database is an older copy"
+FORGOTTEN = "the runner had started it and no longer knows it"
 
 
 class WelcomeAssembly:
@@ -43,12 +43,15 @@ class WelcomeAssembly:
         )
 
     def clear(self) -> None:
-        """Forget what has come of one that will not be whole."""
+        """Forget the parts of a Welcome that will not be completed."""
         self._parts.clear()
 
 
 class Reconciliation(msgspec.Struct):
-    """What a meeting leads to. `interrupted` with the reason; `unknown` are in no database."""
+    """What is to be done.
+
+    `interrupted` holds runs with the reason. `unknown` are runs that the database does not have.
+    """
 
     attached: list[Run] = []
     never_arrived: list[Run] = []
@@ -57,7 +60,7 @@ class Reconciliation(msgspec.Struct):
 
 
 def reconcile(registry: RunRegistry, welcome: Welcome) -> Reconciliation:
-    """Return what is to be done now that the results which the runner had are taken."""
+    """Return what is to be done, after the results in the Welcome have been taken."""
     found = Reconciliation()
     running = {run.run_id for run in welcome.running}
     for run in registry.all():
@@ -68,7 +71,7 @@ def reconcile(registry: RunRegistry, welcome: Welcome) -> Reconciliation:
             case Recovery.ATTACH:
                 found.attached.append(run)
             case Recovery.HAND_OVER_AGAIN if run.phase is RunPhase.RUNNING:
-                found.interrupted.append((run, FORGOTTEN))  # never start a run twice
+                found.interrupted.append((run, FORGOTTEN))  # a run never starts twice
             case Recovery.HAND_OVER_AGAIN:
                 found.never_arrived.append(run)
             case Recovery.INTERRUPT:
@@ -82,7 +85,7 @@ def reconcile(registry: RunRegistry, welcome: Welcome) -> Reconciliation:
 
 
 def recovery(run: Run | None, instance: str | None, knowledge: Knowledge) -> Recovery:
-    """Return what is to be done with a run that this instance of the runner knows so."""
+    """Return what is to be done with a run, by what this instance of the runner knows of it."""
     if run is None:
         return recover(StoredState.ENDED, False, knowledge)
     stored = StoredState.WAITING if run.runner is None else StoredState.HANDED
@@ -90,6 +93,6 @@ def recovery(run: Run | None, instance: str | None, knowledge: Knowledge) -> Rec
 
 
 def newest(welcome: Welcome) -> int:
-    """Return the highest number that the runner knows of a run, 0 where it knows none."""
+    """Return the highest run ID that the runner has, 0 if it has none."""
     running, ended = (run.run_id for run in welcome.running), (end.run_id for end in welcome.ended)
     return max((*running, *ended), default=0)

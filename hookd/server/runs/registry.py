@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""All runs that have not ended and the jobs that are open, by their numbers."""
+"""All runs that have not ended, and all open jobs, by their numbers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class RunRegistry:
         self._abandoned = False
 
     def configure(self, config: Config) -> None:
-        """Take a new configuration: it holds for runs that come from now on."""
+        """Take a new configuration; it applies to runs that come from now on."""
         self._config = config
 
     def __getitem__(self, run_id: int) -> Run:
         return self._runs[run_id]
 
     def get(self, run_id: int) -> Run | None:
-        """Return a run, None where it has ended."""
+        """Return a run, None if it has ended."""
         return self._runs.get(run_id)
 
     def known(self, run_id: int) -> bool:
@@ -48,13 +48,13 @@ class RunRegistry:
         return list(self._runs.values())
 
     def event(self, job: int, phase: Phase) -> JobEvent | None:
-        """Return an event of a job, None where all its runs have ended."""
+        """Return an event of a job, None if all its runs have ended."""
         return self._events.get((job, phase))
 
     def add(
         self, info: HookRun, job: int, job_id: int, overlap_key: str, decided: bool, test: bool
     ) -> Run:
-        """Take in a run. `decided`: its job was decided without it, so that it is no gate."""
+        """Register a run. `decided`: its job is decided, so that the run is no gate."""
         hook = self._config.hooks.get(info.hook)
         event = self._events.get((job, info.phase))
         if event is None:
@@ -69,7 +69,7 @@ class RunRegistry:
         return run
 
     def started(self, run_id: int, usec: int | None) -> None:
-        """Note that a run's program has started, when that is known."""
+        """Note that a run's program has started; `usec` is None where that is not known."""
         run = self._runs.get(run_id)
         if run is not None and usec is not None and run.phase is RunPhase.HANDED:
             run.enter(RunPhase.RUNNING)
@@ -79,7 +79,7 @@ class RunRegistry:
             self._observe(run.event.job_id, run.info)
 
     def ended(self, run: Run, receipt: Receipt) -> None:
-        """Let a run go, and its event with the last one."""
+        """Note the end of a run, which is on disk, and forget the run."""
         self._runs.pop(run.run_id, None)
         run.enter(RunPhase.ENDED)
         _fill_in(run.info, receipt)
@@ -88,7 +88,7 @@ class RunRegistry:
         self._close(run.event)
 
     def forget(self, run: Run) -> None:
-        """Let a run go of which no more is to be told; the database has it."""
+        """Forget a run without an end; the database still has it."""
         self._runs.pop(run.run_id, None)
         run.end()
         run.enter(RunPhase.ENDED)
@@ -102,7 +102,7 @@ class RunRegistry:
             del self._events[key]
 
     def bring_up_to_date(self, jobs: Iterable[Job]) -> None:
-        """Put what is known of live runs in the place of what the database says of them."""
+        """Replace the runs of these jobs that have not ended by what memory has of them."""
         for job in jobs:
             for at, info in enumerate(job.hooks):
                 run = self._runs.get(info.run_id)
@@ -110,7 +110,7 @@ class RunRegistry:
                     job.hooks[at] = run.info
 
     def abandon(self) -> None:
-        """Send away all who wait, now and later."""
+        """End all waits, present and future, because hookd stops."""
         self._abandoned = True
         for event in self._events.values():
             event.abandon()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A run as memory knows it: one value, one phase, and the table of what may follow what.
+"""A run in memory: one value with one phase, and the table of the phases that may follow each.
 
-The phase is changed by `Run.enter` and nowhere else. Everything here can be made anew from the
-database: waiting phases are `waiting` there, `HANDED` and `RUNNING` are `handed`. Pure.
+Only `Run.enter` changes the phase. Everything here can be made anew from the database: there, the
+phases up to `CLAIMED` are `waiting`, and `HANDED` and `RUNNING` are `handed`. Pure.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hookd.server.runs.watchers import JobEvent
 
 
 class RunPhase(StrEnum):
-    """Where a run stands on its way from its event to its result."""
+    """The phases of a run between its event and its result."""
 
-    NEW = "new"  # just read from the database, or made by an event
+    NEW = "new"  # just registered: the scheduler does not have it yet
     HELD = "held"  # waits for its job's gates or start hooks
     DELAYED = "delayed"  # a retry that waits for its due time
     BLOCKED = "blocked"  # waits for another run of the same overlap key
@@ -26,7 +26,7 @@ class RunPhase(StrEnum):
     CLAIMED = "claimed"  # has a slot; being written as handed over
     HANDED = "handed"  # on disk as handed over, and sent to the runner
     RUNNING = "running"  # the runner has started its program
-    DROPPED = "dropped"  # ends without having been started; that is being written
+    DROPPED = "dropped"  # ends without having been started; its result is being written
     ENDING = "ending"  # its result is being written
     ENDED = "ended"  # its result is on disk
 
@@ -45,32 +45,33 @@ TRANSITIONS: dict[RunPhase, frozenset[RunPhase]] = {
     P.ENDING: frozenset({P.ENDED}),
     P.ENDED: frozenset(),
 }
-"""Every phase and what may follow it. A run that never reached the runner goes back to wait."""
+"""Every phase and those that may follow it. A run that never reached the runner waits again."""
 
 QUEUED = frozenset({P.HELD, P.DELAYED, P.BLOCKED, P.READY})
-"""Phases in which a run has not been given a slot, and may still get one."""
+"""Phases in which a run has no slot and may still get one."""
 
 WITH_SLOT = frozenset({P.CLAIMED, P.HANDED, P.RUNNING, P.ENDING})
-"""Phases in which a run takes a slot of `max_running`."""
+"""Phases in which a run takes a slot."""
 
 
 class IllegalTransition(Exception):
-    """A change of phase that the table does not have: a fault of hookd's own."""
+    """A change of phase that the table does not have: an error of hookd's own."""
 
 
 class Run(msgspec.Struct, eq=False, kw_only=True):
     """One run that has not ended.
 
-    `info` is what clients see. Runs of one hook with the same `overlap_key` are rivals. `due` is
-    a moment before which it must not start. `first` is the run whose next
-    attempt it is, 0 where it is none or was read from the database. `runner` is the instance that
-    the run was handed over to. `cancel_reason` says why a run that has a slot is to end. `faults`
-    counts errors of hookd's own on its way to the runner.
+    `info` is what clients see. Runs of one hook with the same `overlap_key` are rivals. The run
+    does not start before `due`. `first` is the first attempt of which it is a retry, 0 if it is no
+    retry or was read from the database. `runner` is the instance that the run was handed over to.
+    `cancel_reason` is set once a run with a slot is to be cancelled. `faults` counts errors of
+    hookd's own on its way to the runner.
 
-    Of an end that is being written, `retry_at` is the moment at which the next attempt may start,
-    None where there is none, and `refusal` what a gate's end means for the job. `deadline` is the
-    moment by which a gate must have decided, with all its attempts; `overdue`: it had not, and the
-    job was decided without it. All moments are of the monotonic clock.
+    While the end of the run is being written, `retry_at` is the moment at which the next attempt
+    may start, None if there is none, and `refusal` is the reason if a gate refuses the job.
+    `deadline` is the moment by which a gate must have decided, with all its attempts; `overdue`
+    means that it had not, and that the job was decided without it. All moments are on the
+    monotonic clock.
     """
 
     info: HookRun
@@ -92,7 +93,7 @@ class Run(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def phase(self) -> RunPhase:
-        """Where the run stands."""
+        """The phase; `enter` changes it."""
         return self._phase
 
     def enter(self, phase: RunPhase) -> None:
@@ -108,22 +109,22 @@ class Run(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def has_slot(self) -> bool:
-        """Whether it takes a slot."""
+        """Whether the run takes a slot."""
         return self._phase in WITH_SLOT
 
     @property
     def queued(self) -> bool:
-        """Whether it waits and may still start."""
+        """Whether the run waits for a slot and may still start."""
         return self._phase in QUEUED
 
     @property
     def known(self) -> bool:
-        """Whether the scheduler has it."""
+        """Whether the scheduler has the run."""
         return self._phase not in (P.NEW, P.ENDED)
 
     @property
     def over(self) -> bool:
-        """Whether its end is being written or is on disk."""
+        """Whether the end of the run is being written or is on disk."""
         return self._phase in (P.DROPPED, P.ENDING, P.ENDED)
 
     @property
@@ -143,10 +144,10 @@ class Run(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def at_start(self) -> bool:
-        """Whether it belongs to the start of its job."""
+        """Whether the run belongs to the start of its job."""
         return self.info.phase is Phase.START
 
     @property
     def origin(self) -> int:
-        """The first attempt's number: higher for a later event, however many attempts follow."""
+        """The number of its first attempt, which is higher for a later event."""
         return self.first or self.run_id

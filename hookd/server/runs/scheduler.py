@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What may start now: order within a job, rivals of one hook, slots, and fairness between hooks.
+"""Which run may start now: order within a job, rivals, slots, and fairness between hooks.
 
-Decides and never acts: runs and times go in, decisions come out. A run passes four conditions,
-each with a phase of its own while it waits: its job's order (`HELD`: start hooks wait for gates,
-end hooks for start hooks), its due time (`DELAYED`: retries), its rivals (`BLOCKED`: `overlap`),
-and a free slot (`READY`). Pure.
+Decides and never acts: runs and times go in, decisions come out. A run passes four conditions, and
+has a phase for each while it waits: the order of its job (`HELD`: start hooks wait for gates, end
+hooks for start hooks), its due time (`DELAYED`: retries), its rivals (`BLOCKED`: `overlap`), and a
+free slot (`READY`). Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REFUSED = "the start of its job was refused"
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """A decision: this run ends without having been started."""
+    """A decision: the run ends without having been started."""
 
     run: Run
     result: Result
@@ -31,7 +31,7 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """A decision: this run, which has a slot, is to be cancelled."""
+    """A decision: the run has a slot and is to be cancelled."""
 
     run: Run
     reason: str
@@ -41,7 +41,7 @@ Decision = Drop | Stop
 
 
 class _Job(msgspec.Struct):
-    """What a job's runs wait for: how many gates and start runs have not ended."""
+    """One job: how many of its gates and start runs have not ended, and what waits for them."""
 
     gates: int = 0
     starts: int = 0
@@ -59,7 +59,7 @@ class _Job(msgspec.Struct):
 
 
 class _Lane(msgspec.Struct):
-    """One hook's runs that are ready, oldest first, and how many of its runs have a slot."""
+    """One hook: its runs that are ready, oldest first, and how many of its runs have a slot."""
 
     running: int = 0
     waiting: int = 0
@@ -73,7 +73,7 @@ class _Lane(msgspec.Struct):
         heapq.heappop(self.ready)
 
     def first(self) -> Run | None:
-        """Return the oldest run that is ready; those that were dropped meanwhile are let go."""
+        """Return the oldest run that is ready; runs dropped meanwhile are removed."""
         while self.ready and self.ready[0][1].phase is not RunPhase.READY:
             heapq.heappop(self.ready)
         return self.ready[0][1] if self.ready else None
@@ -82,7 +82,7 @@ class _Lane(msgspec.Struct):
 class Scheduler:
     """All runs that have not ended. `waiting` and `running` count them.
 
-    `parked` are the hooks in quarantine: they do not start, except for a test.
+    `parked` holds the hooks in quarantine: only their test runs start.
     """
 
     def __init__(self, config: Config) -> None:
@@ -96,10 +96,10 @@ class Scheduler:
         self._timers: list[tuple[float, int, Run]] = []
 
     def configure(self, config: Config) -> None:
-        """Take new limits and policies; they hold from the next decision on."""
+        """Take new limits and policies; they apply from the next decision on."""
         self._config = config
         for (hook, _), rivals in self._rivals.items():
-            if _overlap(config, hook) == "parallel":  # now nothing but slots keeps them waiting
+            if _overlap(config, hook) == "parallel":  # from now on they wait for slots only
                 for run in rivals.values():
                     if run.phase is RunPhase.BLOCKED:
                         self._lanes[run.hook].push(run)
@@ -114,7 +114,7 @@ class Scheduler:
         return lane.running, lane.waiting
 
     def add(self, runs: Iterable[Run], now: float) -> list[Decision]:
-        """Take in runs that wait; all of one job that are known at the same time together."""
+        """Take runs that wait; runs of one job that are known at the same time come together."""
         runs = sorted(runs, key=lambda run: run.run_id)
         for run in runs:
             self._count_in(run)
@@ -126,17 +126,17 @@ class Scheduler:
         return decisions
 
     def adopt(self, run: Run) -> None:
-        """Take in a run that is handed over already: it has its slot."""
+        """Take a run that is handed over already and so has its slot."""
         run.enter(RunPhase.HANDED)
         self._count_in(run)
         self._rivals.setdefault((run.hook, run.overlap_key), {})[run.run_id] = run
         self._occupy(run)
 
     def claim(self) -> tuple[list[Run], list[Drop]]:
-        """Give free slots away; return what has one now, in start order, and what is dropped.
+        """Give free slots to ready runs; return these in start order, and the drops.
 
-        The slot goes to the hook with the fewest runs running: a hook that has filled its share
-        never keeps another one waiting.
+        A slot goes to the hook with the fewest runs running, so that no hook keeps another one
+        waiting.
         """
         claimed: list[Run] = []
         drops: list[Drop] = []
@@ -155,14 +155,14 @@ class Scheduler:
         return claimed, drops
 
     def put_back(self, runs: Iterable[Run]) -> None:
-        """Take the slot from runs that have not come to the runner: they wait again."""
+        """Take the slots of runs that have not reached the runner: they wait again."""
         for run in runs:
             lane, job = self._lanes[run.hook], self._jobs[run.job]
             self.running -= 1
             lane.running -= 1
             self.waiting += 1
             lane.waiting += 1
-            if job.holds(run):  # handed over by an earlier instance, which had not seen that
+            if job.holds(run):  # an earlier instance handed it over too early
                 self._release_rival(run)
                 run.enter(RunPhase.HELD)
                 job.held.append(run)
@@ -170,7 +170,7 @@ class Scheduler:
                 lane.push(run)
 
     def ended(self, run: Run, now: float, retry: Run | None = None) -> list[Decision]:
-        """Note that a run has ended, and may be followed by `retry`."""
+        """Note that a run has ended; `retry` is its next attempt."""
         if run.run_id not in self._jobs.get(run.job, _Job()).runs:
             return []
         lane = self._lanes[run.hook]
@@ -181,7 +181,7 @@ class Scheduler:
             self.waiting -= 1
             lane.waiting -= 1
         decisions: list[Decision] = []
-        self._release_rival(run)  # before its own next attempt could take it for a rival
+        self._release_rival(run)  # before its own next attempt takes it for a rival
         if retry is not None:  # before the job's count can fall to zero
             retry.first = run.origin
             decisions += self.add([retry], now)
@@ -189,7 +189,7 @@ class Scheduler:
         return decisions
 
     def decided(self, gate: Run, now: float) -> list[Decision]:
-        """Let a gate's job go on: it was decided without this run, which is no gate any more."""
+        """Let a job go on that was decided without this run, which is no longer a gate."""
         decisions: list[Decision] = []
         if gate.gate:
             gate.gate = False
@@ -200,15 +200,15 @@ class Scheduler:
         return decisions
 
     def refused(self, job: int) -> list[Decision]:
-        """Return what the refusal of a job's start ends: its start hooks that wait.
+        """Return the drops that follow from the refusal of a job: those of its waiting start runs.
 
-        An end that came before the refusal is an event like any other: its hooks run.
+        If the job's end came before the refusal, the end hooks run as usual.
         """
         waiting = [run for run in self.of_job(job) if run.at_start and not run.has_slot]
         return self.cancel(waiting, REFUSED)
 
     def obstacle(self, run: Run, now: float) -> str:
-        """Return what a run that waits is waiting for, in words."""
+        """Return in words what a waiting run waits for."""
         lane, hook = self._lanes[run.hook], self._config.hooks.get(run.hook)
         if run.due is not None and run.due > now:
             return f"its attempt {run.info.attempt} is not due yet"
@@ -219,14 +219,14 @@ class Scheduler:
             return f"all {self._config.daemon.max_running} slots are taken"
         if hook is not None and lane.running >= hook.run.max_running:
             return f"all {hook.run.max_running} slots of the hook are taken"
-        return "it has not come to its turn"
+        return "it has not had its turn"
 
     def job_ended(self, job: int) -> list[Drop]:
-        """Return what the end of a job makes obsolete: `obsolete = "skip"` start hooks in wait."""
+        """Return the drops of waiting start runs that the end of their job makes obsolete."""
         return self.obsolete(self.of_job(job))
 
     def obsolete(self, runs: Iterable[Run]) -> list[Drop]:
-        """Return which of these runs end because their job has ended before their turn."""
+        """Return the drops of those of these runs that `obsolete = "skip"` ends."""
         drops: list[Drop] = []
         for run in runs:
             hook = self._config.hooks.get(run.hook)
@@ -245,7 +245,7 @@ class Scheduler:
         return decisions
 
     def tick(self, now: float) -> list[Decision]:
-        """Let runs go on whose time has come."""
+        """Let the runs go on that have become due."""
         decisions: list[Decision] = []
         while self._timers and self._timers[0][0] <= now:
             run = heapq.heappop(self._timers)[2]
@@ -255,10 +255,10 @@ class Scheduler:
 
     @property
     def next_due(self) -> float | None:
-        """The moment at which `tick` has something to do."""
+        """The moment at which `tick` is to be called next, None if no run waits to become due."""
         return self._timers[0][0] if self._timers else None
 
-    # The conditions that a run passes.
+    # The conditions for a start.
 
     def _advance(self, run: Run, now: float, decisions: list[Decision]) -> None:
         job = self._jobs[run.job]
@@ -283,7 +283,7 @@ class Scheduler:
             newer = next(
                 (other.run_id for other in rivals.values() if other.origin > run.origin), 0
             )
-            if newer:  # of a later event: a retry, or an end that had to wait
+            if newer:  # this run is a retry or an end that had to wait, of an earlier event
                 _drop(run, Result.CANCELLED, f"replaced by run {newer}", decisions)
                 return
             decisions += self.cancel(rivals.values(), f"replaced by run {run.run_id}")
@@ -294,7 +294,7 @@ class Scheduler:
             run.enter(RunPhase.BLOCKED)
 
     def _release_rival(self, run: Run) -> None:
-        """Let the next run of the same key go on, now that this one is out of its way."""
+        """Remove a run from its rivals; the next of them goes on."""
         rivals = self._rivals.get((run.hook, run.overlap_key))
         if rivals is None or rivals.pop(run.run_id, None) is None:
             return
@@ -307,7 +307,7 @@ class Scheduler:
                 self._lanes[following.hook].push(following)
 
     def _next(self) -> Run | None:
-        """Return the run that gets the next slot, None where there is none to give."""
+        """Return the run that gets the next slot, None if no slot or no run is left."""
         if self.running >= self._config.daemon.max_running:
             return None
         best: tuple[int, int, int] | None = None
@@ -367,5 +367,5 @@ def _drop(run: Run, result: Result, reason: str, decisions: list[Drop] | list[De
 
 
 def at_once(hook: Hook) -> int:
-    """Return how many runs of a hook surely may run at once."""
+    """Return how many runs of a hook may run at once whatever their overlap keys are."""
     return hook.run.max_running if hook.run.overlap == "parallel" else 1

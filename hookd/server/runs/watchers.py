@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An event of a job while its runs have not ended, and the clients that wait for it.
+"""An event whose runs have not ended, and the clients that wait for them.
 
 In memory only: everything here can be made anew from the database.
 """
@@ -38,18 +38,18 @@ class JobEvent(msgspec.Struct, eq=False):
 
     @property
     def decided(self) -> bool:
-        """Whether the gates have let the job pass, or one has refused it."""
+        """Whether all gates have let the job pass, or one has refused it."""
         return not self.gates or self.refusal is not None
 
     def add(self, run: HookRun, gate: bool) -> None:
-        """Take in a run that has not ended."""
+        """Add a run that has not ended."""
         self.runs[run.run_id] = run
         self.open.add(run.run_id)
         if gate:
             self.gates.add(run.run_id)
 
     def decide(self, run_id: int, refusal: str | None) -> None:
-        """Wait no more for a gate whose time to decide is over; `refusal`: it refuses the job."""
+        """Go on without a gate whose deadline has passed; with `refusal`, refuse the job."""
         self.gates.discard(run_id)
         self.open.discard(run_id)
         if self.refusal is None:
@@ -58,7 +58,7 @@ class JobEvent(msgspec.Struct, eq=False):
             watcher.wake()
 
     def changed(self, run: HookRun) -> None:
-        """Tell all watchers that a run has changed."""
+        """Notify the watchers that a run has changed."""
         if run.state is RunState.ENDED:
             self.open.discard(run.run_id)
             self.gates.discard(run.run_id)
@@ -66,30 +66,30 @@ class JobEvent(msgspec.Struct, eq=False):
             watcher.changed(run)
 
     def printed(self, line: Printed) -> None:
-        """Pass on a line that a run has printed to the watchers who want it."""
+        """Pass a line that a run has printed to the watchers that want output."""
         for watcher in self._watchers:
             watcher.printed(line)
 
     def watch(self, changes: bool = False, output: bool = False) -> Watcher:
-        """Return a watcher, perhaps of each change and of output; `close` it when done."""
+        """Return a watcher, on request of each change and of output; the caller closes it."""
         watcher = Watcher(self, changes, output)
         self._watchers.add(watcher)
         return watcher
 
     def fail(self, fault: InternalError) -> None:
-        """Tell all watchers of an error of hookd's own; who asks later waits for what is left."""
+        """End all present waits with an error of hookd's own; later ones are not affected."""
         for watcher in self._watchers:
             watcher.fail(fault)
 
     def abandon(self) -> None:
-        """Tell all watchers, now and later, that nothing more will come."""
+        """End all waits, present and future, because hookd stops."""
         self.abandoned = True
         for watcher in self._watchers:
             watcher.wake()
 
 
 class Watcher:
-    """A client that waits for an event's runs, and perhaps for all that happens to them."""
+    """A client that waits for the runs of an event, and on request sees each of their changes."""
 
     __slots__ = (
         "_changes", "_done", "_event", "_fault", "_wakeup", "_wants_changes", "_wants_output",
@@ -105,7 +105,7 @@ class Watcher:
         self._wakeup: asyncio.Future[None] | None = None
 
     def changed(self, run: HookRun) -> None:
-        """Wake the client if it waits for this."""
+        """Wake the client if it waits for this change."""
         if self._wants_changes:
             self._changes.append(copy.copy(run))
             self.wake()
@@ -113,13 +113,16 @@ class Watcher:
             self.wake()
 
     def printed(self, line: Printed) -> None:
-        """Keep a line of output for a client that wants it."""
+        """Keep a line of output for a client that wants output."""
         if self._wants_output:
             self._changes.append(line)
             self.wake()
 
     async def change(self) -> HookRun | Printed | None:
-        """Return the next change, None when all runs have ended. Raises ShuttingDown."""
+        """Return the next change, None when all runs have ended.
+
+        Raises ShuttingDown, or InternalError after `fail`.
+        """
         while not self._changes:
             if self._fault is not None:
                 raise self._fault
@@ -129,11 +132,11 @@ class Watcher:
         return self._changes.popleft()
 
     async def decided(self) -> None:
-        """Wait until the gates have decided. Raises ShuttingDown."""
+        """Wait until the gates have decided. Raises ShuttingDown or InternalError."""
         await self._until(lambda: self._event.decided)
 
     async def ended(self) -> None:
-        """Wait until all runs have ended. Raises ShuttingDown."""
+        """Wait until all runs have ended. Raises ShuttingDown or InternalError."""
         await self._until(lambda: not self._event.open)
 
     def close(self) -> None:
@@ -161,6 +164,6 @@ class Watcher:
         self.wake()
 
     def wake(self) -> None:
-        """Have the client look again."""
+        """Have the client check again."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)

@@ -61,7 +61,7 @@ async def test_a_running_run_that_its_runner_has_forgotten_never_starts_again(
         await server.flushed()
         assert server.started == [1, 2]
     assert (run.state, run.result) == (RunState.ENDED, Result.INTERRUPTED)
-    assert run.reason == "the runner has started it and knows nothing of it any more"
+    assert run.reason == "the runner had started it and no longer knows it"
 
 
 @asynchronous

@@ -65,7 +65,7 @@ def test_what_a_run_waits_for_in_words() -> None:
     plan = schedule("daemon.max_running = 2", **hooks)
     runs = [waiting(1), waiting(2), waiting(3, "s"), waiting(4, "s"), waiting(5, "g")]
     plan.add([*runs, late := waiting(6, "g", attempt=2, due=5.0)], 0)
-    assert plan.obstacle(runs[4], 0) == "it has not come to its turn"
+    assert plan.obstacle(runs[4], 0) == "it has not had its turn"
     assert begun(plan) == [1, 3]
     assert [plan.obstacle(runs[at], 0) for at in (1, 3, 4)] == [
         "all 2 slots are taken",
