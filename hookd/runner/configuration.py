@@ -90,7 +90,11 @@ class Configuration:
             self._task.cancel()
 
     def found(self, hook: str, reason: str | None) -> None:
-        """Note whether a hook can be started now, and say so where that has changed."""
+        """Note whether a hook can be started now, and tell the server.
+
+        The journal has one record when the hook becomes unusable and one when it is usable again.
+        Another reason in between is in `status` and in the results of the runs.
+        """
         before = self.unusable.get(hook)
         if before == reason or self.loaded is None or hook not in self.loaded.plans:
             return
@@ -99,7 +103,8 @@ class Configuration:
             self._journal.send(records.HOOK_USABLE, {"HOOKD_HOOK": hook}, detail="")
         else:
             self.unusable[hook] = reason
-            self._journal.send(records.HOOK_UNUSABLE, {"HOOKD_HOOK": hook}, detail=reason)
+            if before is None:
+                self._journal.send(records.HOOK_UNUSABLE, {"HOOKD_HOOK": hook}, detail=reason)
         self._send(Usability(hook, reason))
 
     async def _answer_all(self) -> None:
