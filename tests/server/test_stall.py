@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,13 @@ STUCK = '[limits]\ntimeout = "2s"\nkill_grace = "1s"\n'
 def hookd(daemon: Daemon, runner: RunnerUnit, stall: Stall) -> Iterator[Wire]:
     """Run both processes where paths hang; neither's stop may be held up by one."""
     daemon.prefix = runner.prefix = stall.prefix
+    with running(daemon, runner) as wire:
+        yield wire
+
+
+@contextmanager
+def running(daemon: Daemon, runner: RunnerUnit) -> Iterator[Wire]:
+    """Run both processes; what hangs must hold up the stop of neither."""
     runner.start()
     daemon.start(*runner.arguments)
     with Wire(daemon.socket) as wire:
@@ -133,6 +142,58 @@ def test_what_a_hook_names_hangs_at_the_start(
         neighbours_go_on(daemon, wire)
         expected = "timeout" if place == "the_working_directory" else "spawn-failed"
         assert ended(wire, job, 1)[0]["result"] == expected
+
+
+@pytest.fixture(scope="module")
+def stuck_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a library that makes the look-up of the user and the group "stuck" hang."""
+    made = tmp_path_factory.mktemp("names") / "names.so"
+    source = Path(__file__).parents[1] / "support/stuck_names.c"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source, "-ldl"], check=True)
+    return made
+
+
+@pytest.fixture
+def hang(daemon: Daemon, runner: RunnerUnit, stuck_names: Path) -> Path:
+    """Return the path of the file whose presence makes names hang in both processes."""
+    path = daemon.directory / "hang"
+    prefix = ["env", f"LD_PRELOAD={stuck_names}", f"STUCK={path}"]
+    daemon.prefix = runner.prefix = prefix
+    return path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs hooks as other users")
+@pytest.mark.parametrize("at_the_start", [True, False])
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_a_name_that_is_not_answered_costs_its_hook_alone(
+    daemon: Daemon, runner: RunnerUnit, hang: Path, key: str, at_the_start: bool
+) -> None:
+    neighbours(daemon)
+    more = "" if key == "user" else '\nrun.user = "root"'
+    stuck_hook(daemon, f'command = "/bin/true"\nrun.{key} = "stuck"{more}\n')
+    if at_the_start:
+        hang.touch()
+    with running(daemon, runner) as wire:
+        hang.touch()
+        job = wire.start(profile="stuck")["job_id"]
+        neighbours_go_on(daemon, wire)
+        [run] = ended(wire, job, 1)
+        assert run["result"] == "spawn-failed"
+        assert "stuck could not be looked up within 2 s: no answer" in run["reason"]
+        assert list(wire.status()["unusable_hooks"]) == ["stuck"]
+        waiting = wire.start(profile="stuck")["job_id"]  # it is looked up when they stop
+        eventually(lambda: wire.job(waiting)["hooks"])
+
+
+def test_a_name_of_access_that_is_not_answered_costs_the_reload_alone(
+    daemon: Daemon, runner: RunnerUnit, hang: Path
+) -> None:
+    neighbours(daemon)
+    with running(daemon, runner) as wire, Wire(daemon.socket) as other:
+        hang.touch()
+        (daemon.directory / "hookd.toml").write_text('[access]\nsubmit = ["stuck"]\n')
+        wire.send("io.hookd.Manager.Reload")
+        neighbours_go_on(daemon, other)
 
 
 @pytest.mark.parametrize("place", ["hookd.toml", "hooks.d", "hooks.d/well.toml.d"])
