@@ -304,15 +304,16 @@ PRINCIPALS = ValueType(PRINCIPALS_ALLOWED, _parse_principals)
 # The tables, in the order of the manual page. A default is written as in TOML; None: not set.
 
 DAEMON = (
-    Option("max_running", whole(1, 10_000), 64, "hooks at a time, all together"),
-    Option("max_queue", whole(1, 1_000_000), 10_000, "runs accepted and not yet started"),
+    Option("max_running", whole(1, 10_000), 64, "the number of hooks that run at a time"),
+    Option("max_queue", whole(1, 1_000_000), 10_000,
+           "the number of runs that may wait to be started"),
     Option("job_ids", choice("persistent", "per-boot"), "persistent",
-           "persistent: never repeated; per-boot: from 1 at each boot, as Syncrify does"),
+           "persistent: never repeated; per-boot: starting at 1 at each boot, as in Syncrify"),
     Option("lost_after", time(1, never=True), "24h",
-           'a job without an end by then gets one, outcome lost; "never": it stays open'),
+           'how long a job may run before it gets the outcome lost; "never": it stays open'),
     Option("drain", time(), "60s", "how long a stop waits for running hooks"),
     Option("history", time(60, never=True), "90d",
-           'finished jobs older than that are pruned; "never": all are kept'),
+           'how long finished jobs are kept; "never": none is deleted'),
 )  # fmt: skip
 
 ACCESS = (
@@ -323,77 +324,83 @@ ACCESS = (
 
 HOOK = (
     Option("command", COMMAND, None,
-           "the program and its arguments, split into words as a POSIX shell does, variables "
+           "the program and its arguments, split into words as in a POSIX shell; variables are "
            "expanded inside each word; no shell is involved"),
     Option("phases", PHASES, ["start", "end"], "the events of a job that the hook runs on"),
     Option("kind", choice("notify", "gate"), "notify", "a gate may refuse the start of a job"),
     Option("on_error", choice("deny", "allow"), "deny",
-           "what a gate that fails to run, or has not decided in time, means for the job"),
+           "what happens to the job if a gate cannot run or does not decide in time"),
     Option("obsolete", choice("run", "skip"), "run",
-           "a start hook still queued when its job has ended"),
+           "what happens to a start hook that still waits when its job has ended"),
     Option("order", whole(-1_000_000, 1_000_000), 50,
            "start order among the hooks of one phase, lowest first"),
 )  # fmt: skip
 
 MATCH = (
-    Option("profile", PATTERNS, None, "the profile's name as given"),
+    Option("profile", PATTERNS, None, "the name of the profile, as it was given"),
     Option("user", PATTERNS, None, "the user"),
-    Option("client_ip", NETWORKS, None, "the client's address, without its zone"),
-    Option("client_build_no", BUILDS, None, "the client's build number"),
-    Option("outcome", OUTCOMES, None, "how the job ended; matches at the end phase only"),
-    Option("min_bytes", size(1), None, "the job's bytes; matches at the end phase only"),
+    Option("client_ip", NETWORKS, None, "the address of the client, without a zone"),
+    Option("client_build_no", BUILDS, None, "the build number of the client"),
+    Option("outcome", OUTCOMES, None, "the outcome of the job; matches only at the end"),
+    Option("min_bytes", size(1), None, "the least number of bytes; matches only at the end"),
 )
 
 RUN = (
     Option("user", USER, None,
-           "whom the hook runs as: hookd-hooks by default; a runner without privileges runs "
-           "all hooks as its own user and takes no other"),
+           "the user that the hook runs as, hookd-hooks by default; a runner without privileges "
+           "runs all hooks as its own user and accepts no other"),
     Option("group", GROUP, None,
-           "the group it runs with: the user's own by default; supplementary groups are those "
-           "that the user is a member of"),
-    Option("working_directory", DIRECTORY, "/", "where it starts"),
+           "the group that the hook runs with, by default that of the user; the supplementary "
+           "groups are those that the user is a member of"),
+    Option("working_directory", DIRECTORY, "/", "the working directory in which it starts"),
     Option("umask", UMASK, "0077", "its file mode creation mask"),
-    Option("environment", ENVIRONMENT, {}, "variables of its own"),
+    Option("environment", ENVIRONMENT, {}, "additional environment variables"),
     Option("stdin", choice("json", "null"), "json",
            "json: the event as one JSON document; null: nothing"),
     Option("overlap", choice("parallel", "serial", "skip", "replace"), "parallel",
-           "when another run of the same key has not ended: run beside it, run after it, skip "
-           "this one, or cancel the other and run"),
+           "what happens if another run with the same key has not ended: run at the same time, "
+           "run after it, skip this run, or cancel the other one"),
     Option("overlap_key", choice("hook", "profile", "user", "client"), "hook",
-           "which runs of this hook are in each other's way: all, those of one profile, one user "
-           "or one client"),
+           "which runs of this hook have the same key for overlap: all, or those of one profile, "
+           "one user or one client"),
     Option("max_running", whole(1, 10_000), None,
-           "runs of this hook at a time; by default half of daemon.max_running, so that one "
-           "stuck hook leaves room for the others"),
+           "the number of runs of this hook at a time, by default half of daemon.max_running, so "
+           "that one stuck hook leaves room for the others"),
     Option("on_crash", choice("report", "rerun"), "report",
-           "a run cut short by the end of the runner: report it, or run it again too"),
+           "what happens to a run that the end of the runner cut short: report it, or also run it "
+           "again"),
     Option("leftovers", choice("kill", "warn"), "kill",
-           "processes alive after the hook's end"),
+           "what happens to processes that are alive after the hook has ended"),
 )  # fmt: skip
 
 RETRY = (
-    Option("attempts", whole(1, 1000), 1, "attempts in all; 1: no retry"),
-    Option("backoff", time(), "10s", "the wait before the second attempt; doubles each time"),
+    Option("attempts", whole(1, 1000), 1, "the number of attempts in all; 1: no retry"),
+    Option("backoff", time(), "10s",
+           "the wait before the second attempt; it doubles for each further attempt"),
     Option("max_backoff", time(), "10min", "the longest wait between two attempts"),
     Option("quarantine_after", whole(0, 1_000_000), 0,
-           "failures in a row until the hook is parked; 0: never"),
+           "the number of failures in a row after which the hook is parked; 0: never"),
 )  # fmt: skip
 
 LIMITS = (
-    Option("timeout", time(), "10min", "from the start of the process; always finite"),
-    Option("kill_grace", time(0), "10s", "between TERM and KILL"),
-    Option("cpu_time", time(1), None, "CPU time of a process (RLIMIT_CPU), rounded up to seconds"),
-    Option("memory", size(1 << 20), None, "memory of the whole process tree"),
-    Option("processes", whole(1, 4_194_304), None, "processes of the whole tree"),
-    Option("open_files", whole(8, 1_048_576), None, "descriptors of a process (RLIMIT_NOFILE)"),
-    Option("file_size", size(), None, "size of a file it writes (RLIMIT_FSIZE)"),
-    Option("output", size(), "1M", "output that is logged; the rest is counted and dropped"),
-    Option("nice", whole(-20, 19), 0, "CPU niceness"),
+    Option("timeout", time(), "10min",
+           "the time limit, from the start of the process; always finite"),
+    Option("kill_grace", time(0), "10s", "the time between SIGTERM and SIGKILL"),
+    Option("cpu_time", time(1), None,
+           "the CPU time of a process (RLIMIT_CPU), rounded up to seconds"),
+    Option("memory", size(1 << 20), None, "the memory of the whole process tree"),
+    Option("processes", whole(1, 4_194_304), None, "the number of processes of the whole tree"),
+    Option("open_files", whole(8, 1_048_576), None,
+           "the open descriptors of a process (RLIMIT_NOFILE)"),
+    Option("file_size", size(), None, "the size of a file that it writes (RLIMIT_FSIZE)"),
+    Option("output", size(), "1M", "the output that is logged; the rest is counted and dropped"),
+    Option("nice", whole(-20, 19), 0, "the nice value"),
     Option("io_class", choice("none", "realtime", "best-effort", "idle"), "none",
-           "I/O scheduling class"),
+           "the I/O scheduling class"),
     Option("cpu_affinity", CPUS, None, "the CPUs it may run on"),
     Option("cpu_weight", whole(1, 10_000), None,
-           "share of the CPU against other runs; needs cgroup v2 delegation, else said at load"),
+           "the share of the CPU compared with other runs; needs cgroup v2 delegation; a note "
+           "says so if it is missing"),
 )  # fmt: skip
 
 HOOK_TABLES = {"match": MATCH, "run": RUN, "retry": RETRY, "limits": LIMITS}
