@@ -305,8 +305,7 @@ PRINCIPALS = ValueType(PRINCIPALS_ALLOWED, _parse_principals)
 
 DAEMON = (
     Option("max_running", whole(1, 10_000), 64, "the number of hooks that run at a time"),
-    Option("max_queue", whole(1, 1_000_000), 10_000,
-           "the number of runs that may wait to be started"),
+    Option("max_queue", whole(1, 1_000_000), 10_000, "the number of runs that may wait"),
     Option("job_ids", choice("persistent", "per-boot"), "persistent",
            "persistent: never repeated; per-boot: starting at 1 at each boot, as in Syncrify"),
     Option("lost_after", time(1, never=True), "24h",
@@ -367,31 +366,26 @@ RUN = (
            "the number of runs of this hook at a time, by default half of daemon.max_running, so "
            "that one stuck hook leaves room for the others"),
     Option("on_crash", choice("report", "rerun"), "report",
-           "what happens to a run that the end of the runner cut short: report it, or also run it "
-           "again"),
+           "what happens to a run that the end of the runner cut short; it is reported anyway"),
     Option("leftovers", choice("kill", "warn"), "kill",
            "what happens to processes that are alive after the hook has ended"),
 )  # fmt: skip
 
 RETRY = (
     Option("attempts", whole(1, 1000), 1, "the number of attempts in all; 1: no retry"),
-    Option("backoff", time(), "10s",
-           "the wait before the second attempt; it doubles for each further attempt"),
+    Option("backoff", time(), "10s", "the wait before the second attempt; it doubles each time"),
     Option("max_backoff", time(), "10min", "the longest wait between two attempts"),
     Option("quarantine_after", whole(0, 1_000_000), 0,
            "the number of failures in a row after which the hook is parked; 0: never"),
 )  # fmt: skip
 
 LIMITS = (
-    Option("timeout", time(), "10min",
-           "the time limit, from the start of the process; always finite"),
+    Option("timeout", time(), "10min", "the time limit, from the start of the process"),
     Option("kill_grace", time(0), "10s", "the time between SIGTERM and SIGKILL"),
-    Option("cpu_time", time(1), None,
-           "the CPU time of a process (RLIMIT_CPU), rounded up to seconds"),
+    Option("cpu_time", time(1), None, "the CPU time of a process (RLIMIT_CPU), in whole seconds"),
     Option("memory", size(1 << 20), None, "the memory of the whole process tree"),
     Option("processes", whole(1, 4_194_304), None, "the number of processes of the whole tree"),
-    Option("open_files", whole(8, 1_048_576), None,
-           "the open descriptors of a process (RLIMIT_NOFILE)"),
+    Option("open_files", whole(8, 1_048_576), None, "descriptors of a process (RLIMIT_NOFILE)"),
     Option("file_size", size(), None, "the size of a file that it writes (RLIMIT_FSIZE)"),
     Option("output", size(), "1M", "the output that is logged; the rest is counted and dropped"),
     Option("nice", whole(-20, 19), 0, "the nice value"),
@@ -399,8 +393,7 @@ LIMITS = (
            "the I/O scheduling class"),
     Option("cpu_affinity", CPUS, None, "the CPUs it may run on"),
     Option("cpu_weight", whole(1, 10_000), None,
-           "the share of the CPU compared with other runs; needs cgroup v2 delegation; a note "
-           "says so if it is missing"),
+           "the share of the CPU compared with other runs; needs cgroup v2 delegation"),
 )  # fmt: skip
 
 HOOK_TABLES = {"match": MATCH, "run": RUN, "retry": RETRY, "limits": LIMITS}
