@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One configuration for two processes: each reads the files itself, and no hook starts until both
-have read the same.
+"""Keeps the configuration of both processes the same: each reads the files itself, and no hook
+starts until both have read the same.
 
-Decides nothing of hooks: the daemon adopts what was agreed on, and asks for the `objection`.
+Decides nothing about hooks: the daemon adopts the configuration and asks for the `objection`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from hookd.system.lookups import Lookups, Unanswered
 
 TRIES = 3  # when the files change while both processes read them
 READ_SEC = 15.0  # for all files of the configuration, and the names of [access]
-RELOAD_SEC = 60.0  # for the runner to read the configuration and to look at all programs
+RELOAD_SEC = 60.0  # for the runner to read the configuration and to check all programs
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """A configuration that both processes have read, and who may call by it."""
+    """A configuration that both processes have read, and who may call under it."""
 
     loaded: Loaded
     admitted: Admitted
 
 
 class ConfigSync:
-    """What the runner has read, and the way to something new.
+    """Which configuration the runner has, and the way to a new one.
 
-    `notes` are the runner's, `unusable` the hooks that it could not start now, with the reason.
+    `notes` are the runner's. `unusable` are the hooks that it cannot start now, with the reason.
+    `reloading` is locked while a reload is under way.
     """
 
     def __init__(self, path: Path | None, link: RunnerLink, handover: Handover) -> None:
@@ -54,7 +55,7 @@ class ConfigSync:
         self._answer: asyncio.Future[None] | None = None
 
     def learn(self, said: Welcome | Reloaded) -> None:
-        """Note what the runner has read."""
+        """Note which configuration the runner has read."""
         if isinstance(said, Reloaded) and said.held:
             self._held, self._errors = said, []
         else:
@@ -75,23 +76,23 @@ class ConfigSync:
         self._lookups.close()
 
     def lost(self) -> None:
-        """Note that nobody will answer."""
+        """Note that the runner is not connected and will not answer."""
         if self._answer is not None:
             self._answer.cancel()
 
     def objection(self, digest: str) -> str | None:
-        """Return why no hook may start under this configuration, None where all is well."""
+        """Return why no hook may start under this configuration, None if hooks may start."""
         if self._digest == digest:
             return None
         why = "; ".join(self._errors) or "it has read other files than the server: hookctl reload"
         return f"no hook starts, the runner's configuration differs: {why}"
 
     async def read(self) -> Agreed:
-        """Read the files anew, in both processes; the runner looks at the programs, too.
+        """Read the files anew in both processes; the runner checks the programs, too.
 
-        Runs go on starting meanwhile, under the configuration in force: the runner puts the new
-        one aside until `adopt`, which must follow before anything else is sent. Raises ConfigError
-        with what either of them says.
+        Meanwhile runs start under the configuration in force: the runner keeps the new one aside
+        until `adopt`, which must follow before anything else is sent. Raises ConfigError with the
+        errors of either process.
         """
         for _ in range(TRIES):
             agreed = await self._read()
@@ -106,7 +107,7 @@ class ConfigSync:
         raise ConfigError(["the files changed while they were read; try again"])
 
     def adopt(self) -> None:
-        """Have the runner use what it has read for us."""
+        """Have the runner use the configuration that it has read and kept aside."""
         if self._held is not None:
             held, self._held = self._held, None
             self._link.send(Adopt(held.digest))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The owner: puts the facilities together, knows which method is whose, reloads and stops.
+"""The owner of all parts: constructs them, reloads the configuration, and stops.
 
 Handles no descriptor, PID or JSON; what a method does stands in `jobs` and `manager`.
 """
@@ -56,12 +56,12 @@ from hookd.system.records import (
 from hookd.system.sd_notify import Notifier
 
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
-AGAIN_SEC = 1.0  # after an error of hookd's own in what all hooks need
-READ_AGAIN_SEC = 0.05  # after one on the way from the books to memory
+AGAIN_SEC = 1.0  # between two attempts to read the database after an error of hookd's own
+READ_AGAIN_SEC = 0.05  # after an error on the way from the database to memory
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says. `runner` is a socket's path, or the command of our own child."""
+    """What the command line says. `runner` is the path of a socket, or the command of a child."""
 
     config: Path | None
     state_directory: Path
@@ -70,7 +70,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Daemon:
-    """The server, from its first breath to its last."""
+    """The server, from its start to its stop."""
 
     def __init__(self, setup: Setup, loaded: Loaded) -> None:
         self._setup = setup
@@ -135,9 +135,9 @@ class Daemon:
     # From start to stop.
 
     async def start(self, sock: socket.socket) -> None:
-        """Take up the work of before and begin to answer.
+        """Take over the open work from the database and begin to answer.
 
-        Raises ConfigError where a runner of our own refuses the configuration.
+        Raises ConfigError if a runner that is a child of this process refuses the configuration.
         """
         await self._store.try_out()
         if self._restored and not isinstance(self._setup.runner, Path):
@@ -153,14 +153,14 @@ class Daemon:
         self._notifier.ready()
 
     async def stop(self) -> None:
-        """Take no more, answer what was asked, let running hooks end where they are ours."""
+        """Accept no more calls, answer those under way, and end a runner that is a child."""
         self._listener.stop_accepting()
         self._dispatcher.abandon()
         self._notifier.stopping()
         self._change_feed.close()
         await self._maintenance.close()
         await self._listener.close(ANSWERS_SEC)
-        with contextlib.suppress(StorageFailure):  # what was on its way has been handed over then
+        with contextlib.suppress(StorageFailure):  # earlier writes are done then
             await self._store.write(lambda db: db.runs.queued)
         await self._link.close(self._services.config.daemon.drain)
         await self._store.close()
@@ -170,23 +170,25 @@ class Daemon:
         self._journal.close()
 
     def _read_database(self, db: Database) -> Callable[[], None]:
-        """Read, in the writer's thread, what there is to take over; return how."""
+        """Read the open work, in the writer's thread; return the call that takes it over."""
         runs = db.runs.open_runs(partial(overlap_key_by_name, self._services.config))
         return partial(self._restore, runs, db.runs.hook_states(), db.open_jobs())
 
     def _restore(self, runs: list[OpenRun], hooks: list[HookState], jobs: dict[int, bool]) -> None:
-        """Take over what the books have; meet the runner only then, to settle them with it."""
+        """Take over the open work; connect to the runner only then, to reconcile with it."""
         self._dispatcher.restore(runs, hooks, set(jobs))
         if self._restored:
             return
         self._restored = True
         if self._store.created:
             self._journal.send(STORAGE_CREATED, detail=str(self._store.path))
-        self._maintenance.tie_broken({job for job, tie in jobs.items() if tie})  # of before
+        self._maintenance.tie_broken(
+            {job for job, tie in jobs.items() if tie}
+        )  # to connections of an earlier instance
         self._runner.open(self._setup.runner)
 
     def _reread(self) -> None:
-        """Take over from the books what an error has kept from memory: it goes on from there."""
+        """Take over from the database what an error of hookd's own has kept from memory."""
 
         def done(outcome: Callable[[], None] | HookdError) -> None:
             if isinstance(outcome, HookdError):
@@ -213,7 +215,7 @@ class Daemon:
     # The configuration.
 
     async def reload(self) -> list[str]:
-        """Read the configuration anew and return notes; raises ConfigError, changing nothing."""
+        """Read the configuration anew; return notes. Raises ConfigError, changing nothing."""
         async with self._config_sync.reloading:
             self._notifier.reloading()
             try:
@@ -248,7 +250,7 @@ class Daemon:
         except HookdError:
             return
 
-    # What is seen from outside.
+    # Status and observers.
 
     def _health(self) -> Health:
         return Health(

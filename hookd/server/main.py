@@ -32,8 +32,8 @@ from hookd.system.usage import Parser
 EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
 DESCRIPTORS = MAX_CONNECTIONS + SPARE_DESCRIPTORS
 SWITCH_SEC = 0.000_05
-"""The writer's thread asks for the interpreter after each statement; at Python's default of 5 ms a
-busy event loop would make it wait that long each time."""
+"""The writer's thread needs the interpreter after each statement. With Python's default of 5 ms it
+would wait that long each time while the event loop is busy."""
 PR_SET_DUMPABLE = 4  # prctl(2)
 
 
@@ -98,7 +98,7 @@ async def _serve(asked: argparse.Namespace, loaded: Loaded) -> None:
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SEC)
     _raise_descriptors()
-    # A hook that runs as our own user must not reach us through /proc or ptrace(2).
+    # A hook that runs as the same user must not reach this process through /proc or ptrace(2).
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     setup = Setup(
         config=asked.config,
@@ -140,7 +140,7 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event, reload: asyncio.Ev
             reload.clear()
             try:
                 await daemon.reload_on_signal()
-            except Exception as e:  # whatever it is, the configuration of before stays
+            except Exception as e:  # whatever it is, the old configuration stays
                 faults.report(e, "a reload")
         else:
             reloading.cancel()
@@ -169,10 +169,10 @@ def _own_runner(config: Path | None) -> list[str]:
 
 
 def _state_directory(asked: Path | None) -> Path:
-    """Return the state directory: named, systemd's, root's, or the user's own. Made if new.
+    """Return the state directory: the option's, systemd's, root's or the user's; make it if new.
 
-    Raises OSError where it is below a directory that somebody else could change. What it must be
-    itself, the store says whenever it opens the database.
+    Raises OSError if it is below a directory that others could change. The store checks the
+    directory itself whenever it opens the database.
     """
     if asked is None:
         given = os.environ.get("STATE_DIRECTORY")
@@ -193,7 +193,7 @@ def _state_directory(asked: Path | None) -> Path:
 
 
 def _own_socket(path: Path) -> socket.socket:
-    """Return a socket that the members of the group hookd may use, as systemd's would be."""
+    """Return a socket that the group hookd may use, like that of the socket unit."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What time does by itself: jobs that nobody ends are lost, old history is pruned."""
+"""Periodic work: ends jobs as lost that nobody ends, and prunes old history."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from hookd.server.storage.values import Now, StoredEvent
 from hookd.system import faults
 from hookd.system.records import STORAGE_DAMAGED
 
-LOOK_EVERY_SEC = 60.0  # at most, between two looks: timers sleep with the machine, jobs age
-LOSE_STEP = 100  # jobs lost in one transaction
+LOOK_EVERY_SEC = (
+    60.0  # at most, between two checks: while a machine sleeps, jobs age and timers do not run
+)
+LOSE_STEP = 100  # jobs ended as lost in one transaction
 PRUNE_EVERY_SEC = 3600.0
-PRUNE_PAUSE_SEC = 0.05  # between two steps, so that answers come first
+PRUNE_PAUSE_SEC = 0.05  # between two steps, so that requests come first
 AGAIN_SEC = 1.0  # after a fault of the disk
 
 
 class Maintenance:
-    """The timers of a server."""
+    """The periodic work of a server."""
 
     def __init__(self, services: Services, intake: Intake, problems: dict[str, str]) -> None:
         self._problems = problems
@@ -31,16 +33,16 @@ class Maintenance:
         self._intake = intake
         self._lost_timer = faults.Timer(self._look)
         self._tie_timer = faults.Timer(self._lose_tied)
-        self._tied: set[int] = set()  # jobs whose connection is gone, and which are still open
+        self._tied: set[int] = set()  # open jobs whose connection has ended
         self._pruner: asyncio.Task[None] | None = None
         self._check: asyncio.Task[None] | None = None
         self._began = services.now()
 
     def start(self) -> None:
-        """Begin: jobs whose time is over are lost at once, and history is pruned."""
+        """Begin: check for lost jobs, for old history and for damage of the database."""
         self.job_started()
         self._pruner = faults.keep("pruning", self._prune)
-        self._check = faults.keep("the look at the database", self._check_database)
+        self._check = faults.keep("the check of the database", self._check_database)
 
     def configure(self) -> None:
         """Take new times from the configuration."""
@@ -63,13 +65,13 @@ class Maintenance:
         try:
             found = await self._services.store.read(quick_check)
         except HookdError:
-            return  # the store has said so
+            return  # the store has reported it
         if found is not None:
             self._problems["database"] = f"the database is damaged: {found}"
             self._services.journal.send(STORAGE_DAMAGED, detail=found)
 
     def job_started(self) -> None:
-        """See to it that the open jobs are looked at when the first of them is due."""
+        """Check soon which open jobs are lost; each check sets the timer for the next."""
         if self._services.config.daemon.lost_after is not None:
             self._lost_timer.within(0.0)
 
@@ -96,11 +98,11 @@ class Maintenance:
         lost, left = outcome
         if left is not None:
             self._lost_timer.within(min(left / 1e6, LOOK_EVERY_SEC))
-        for stored_event in lost:
-            self._intake.recorded(stored_event)
+        for stored in lost:
+            self._intake.recorded(stored)
 
     def tie_broken(self, jobs: set[int]) -> None:
-        """End, as lost, the jobs that hung on a connection that is gone."""
+        """End as lost the jobs that were tied to a connection that has ended."""
         if jobs:
             self._tied |= jobs
             self._lose_tied()
@@ -113,8 +115,8 @@ class Maintenance:
                 self._tie_timer.within(AGAIN_SEC)
                 return
             self._tied.difference_update(keys)
-            for stored_event in outcome:
-                self._intake.recorded(stored_event)
+            for stored in outcome:
+                self._intake.recorded(stored)
 
         why = "the connection it was tied to ended"
         self._services.store.submit(
@@ -133,16 +135,16 @@ class Maintenance:
                     if await self._services.store.write(lambda db: db.prune(before)):  # noqa: B023
                         pause = PRUNE_PAUSE_SEC
                 except HookdError:
-                    pass  # the store has said so; history can wait an hour
+                    pass  # the store has reported it; history can wait an hour
             await asyncio.sleep(pause)
 
 
 def horizon(began: Now, now: Now, age_usec: int) -> Now:
-    """Return the moment before which what has ended is history that may go.
+    """Return the moment before which jobs must have ended to be pruned.
 
-    `began` is when hookd started. The clock may be set by years, and what is deleted does not come
-    back when it is set right. So a clock that jumps ahead is not followed before hookd starts
-    anew; one that is set back is, for then more is kept.
+    `began` is when hookd started. The clock may be set wrong by years, and deleted history does
+    not come back when it is corrected. A clock that jumps ahead is ignored until the next start.
+    A clock that is set back is followed, because then more is kept.
     """
     passed = now.boottime_usec - began.boottime_usec
     return Now(

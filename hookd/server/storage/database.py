@@ -83,8 +83,8 @@ class Database:
         )  # fmt: skip
         event = msgspec.structs.replace(event, job_id=job_id)
         self._event(key, Phase.START, request.request_id, content, now)
-        stored_event = StoredEvent(job=key, event=event, tie=request.tie)
-        return self.runs.add(stored_event, runs, terms.slots)
+        stored = StoredEvent(job=key, event=event, tie=request.tie)
+        return self.runs.add(stored, runs, terms.slots)
 
     def end_job(self, request: EndRequest, terms: Terms) -> StoredEvent:
         """Write a job's end.
@@ -121,10 +121,10 @@ class Database:
             ),
         )  # fmt: skip
         self._event(row.key, Phase.END, request.request_id, content, now)
-        stored_event = StoredEvent(
+        stored = StoredEvent(
             job=row.key, event=event, allowed=row.allowed, reason=row.reason, tie=row.tie
         )
-        return self.runs.add(stored_event, runs, terms.slots)
+        return self.runs.add(stored, runs, terms.slots)
 
     def replay(self, job_id: int, terms: Terms) -> list[StoredEvent]:
         """Write new runs for the events that a job has had, as the next attempts.
@@ -145,20 +145,18 @@ class Database:
         Raises RequestIdConflict, having written nothing.
         """
         event = start.event
-        stored_event = self.start_job(start, Terms(matched=lambda _: [], now=now))
-        if stored_event.duplicate:
-            known = self._stored_event(stored_event.job, event.phase)
+        stored = self.start_job(start, Terms(matched=lambda _: [], now=now))
+        if stored.duplicate:
+            known = self._stored_event(stored.job, event.phase)
             if start.request_id and [one.hook for one, _ in known.runs[:1]] != [run.hook]:
-                raise RequestIdConflict(start.request_id, stored_event.event.job_id)
+                raise RequestIdConflict(start.request_id, stored.event.job_id)
             return known
         self._execute(
             "UPDATE jobs SET test = 1, state = 'ended', file_count = ?, byte_count = ?,"
             " outcome = ?, ended_usec = ?, duration_usec = 0 WHERE key = ?",
-            (event.file_count, event.byte_count, event.outcome, now.usec, stored_event.job),
+            (event.file_count, event.byte_count, event.outcome, now.usec, stored.job),
         )
-        return self.runs.add(
-            StoredEvent(job=stored_event.job, event=stored_event.event, replay=True), [run]
-        )
+        return self.runs.add(StoredEvent(job=stored.job, event=stored.event, replay=True), [run])
 
     def server_started(self, uid: int, instance: str) -> list[int]:
         """Note a backup server's instance; return the keys of the open jobs that it has lost."""

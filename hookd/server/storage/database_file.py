@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The database's file: is it the right one, is it hookd's alone, and how it is opened."""
+"""The database file: checks that it is the right one and hookd's alone, and opens it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREATED = "hookd.db.created"
 
 FULL_EVENT = 2 * 1024 * 1024  # bytes; a message of 1 MiB is kept once, its IDs in indices too
 
-CHECK_SEC = 2.0  # for the look at the whole database at a start: look-ups wait meanwhile
+CHECK_SEC = 2.0  # for the check of the whole database at a start: queries wait meanwhile
 
 CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
 no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is written down of runs, and of the hooks they are runs of.
+"""Runs in the database, and the quarantine states of hooks.
 
-As in `hookd.server.storage.database`: look first, write last, inside the caller's transaction.
+As in `hookd.server.storage.database`: check first, write last, inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -68,36 +68,36 @@ class RunTable:
             raise QueueFull(RETRY_AFTER_MSEC)
 
     def add(
-        self, stored_event: StoredEvent, runs: Sequence[NewRun], slots: Slots | None = None
+        self, stored: StoredEvent, runs: Sequence[NewRun], slots: Slots | None = None
     ) -> StoredEvent:
         """Write runs of an event, and return it with them; of a replay, as the next attempts.
 
         A run that nothing seems to keep waiting is written as handed over at once, which saves it
         a transaction of its own.
         """
-        job, event, phase = stored_event.job, stored_event.event, stored_event.event.phase
+        job, event, phase = stored.job, stored.event, stored.event.phase
         if runs and phase is Phase.END and self._starts_are_open(job):
             slots = None
         for new in runs:
-            attempt = self._next_attempt(job, phase, new.hook) if stored_event.replay else 1
+            attempt = self._next_attempt(job, phase, new.hook) if stored.replay else 1
             runner = self._free(new, slots)
-            stored = StoredState.WAITING if runner is None else StoredState.HANDED
+            state = StoredState.WAITING if runner is None else StoredState.HANDED
             run_id = self._insert(
                 "INSERT INTO runs (job, phase, hook, attempt, state, runner, replay)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (job, phase.value, new.hook, attempt, stored.value, runner, stored_event.replay),
+                (job, phase.value, new.hook, attempt, state.value, runner, stored.replay),
             )
-            stored_event.runs.append((new_run(run_id, new.hook, phase, attempt), new.overlap_key))
+            stored.runs.append((new_run(run_id, new.hook, phase, attempt), new.overlap_key))
             if runner is None:
                 self.waiting[new.hook] += 1
             else:
                 self.handed[new.hook] += 1
-                stored_event.runner = runner
-                stored_event.handed.append(Start(run_id, new.hook, attempt, event))
-        return stored_event
+                stored.runner = runner
+                stored.handed.append(Start(run_id, new.hook, attempt, event))
+        return stored
 
     def of_event(self, job: int, phase: Phase) -> list[tuple[HookRun, str]]:
-        """Return the runs of an event that stands in the books; their keys are not kept."""
+        """Return the runs of an event in the database; their overlap keys are not kept."""
         rows = self.connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE job = ? AND phase = ? ORDER BY run_id",
             (job, phase.value),

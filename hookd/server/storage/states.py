@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The states of jobs and runs as literal tables, and what a restart makes of each. Pure.
 
-`handed` is the state between the books and the runner: the run is on disk as given to one
-instance of the runner, and from that moment it is never given to another. To the outside it is
-`waiting` until the runner says that it has started.
+In the state `handed` a run is on disk as given to one instance of the runner, and is never given
+to another one. Clients see it as `waiting` until the runner says that it has started.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Change(StrEnum):
 
 
 class Knowledge(StrEnum):
-    """What the runner that is there knows of a run."""
+    """What the connected runner knows of a run."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -39,7 +38,7 @@ class Knowledge(StrEnum):
 
 
 class Recovery(StrEnum):
-    """What is done with a run when server and runner meet."""
+    """What is done with a run at a reconciliation."""
 
     QUEUE = "queue"
     ATTACH = "attach"
@@ -50,7 +49,7 @@ class Recovery(StrEnum):
 
 
 class Row(NamedTuple):
-    """A state's line: what each change makes of it, and what a meeting with the runner does.
+    """One state: what each change makes of it, and what a reconciliation does.
 
     `recovery` is by whether the run was handed to this instance of the runner, and by what it
     knows of it.
@@ -68,15 +67,15 @@ RUN_STATES: dict[StoredState, Row] = {
         },
         {
             (False, Knowledge.UNKNOWN): Recovery.QUEUE,
-            # The books are an older copy, and the runner has another run, or this one from a
-            # time that they do not know of: nobody can tell, so nothing is started.
+            # The database is an older copy, and the runner has another run of this number, or
+            # this one from a later time. Nobody can tell which, so nothing is started.
             (False, Knowledge.RUNNING): Recovery.INTERRUPT,
             (False, Knowledge.FINISHED): Recovery.INTERRUPT,
         },
     ),
     StoredState.HANDED: Row(
         {
-            Change.TAKE_BACK: StoredState.WAITING,  # it never came to the runner
+            Change.TAKE_BACK: StoredState.WAITING,  # it never reached the runner
             Change.END: StoredState.ENDED,
         },
         {
@@ -94,17 +93,20 @@ RUN_STATES: dict[StoredState, Row] = {
     StoredState.ENDED: Row(
         {},
         {
-            # On disk, and the runner was not told in time; or in no book, as with an older copy.
+            # The result is on disk, or the database is an older copy.
             (False, Knowledge.FINISHED): Recovery.NOTHING,
             (False, Knowledge.RUNNING): Recovery.NOTHING,
         },
     ),
 }
-"""Every state of a run, every change, and what is done with it when server and runner meet."""
+"""Every state of a run, every change, and what a reconciliation does."""
 
 
 class IllegalChange(Exception):
-    """A change that the table does not have: a fault of hookd's own. The transaction is undone."""
+    """A change that the table does not have: an error of hookd's own.
+
+    The transaction is rolled back.
+    """
 
 
 def before(change: Change) -> list[StoredState]:
@@ -118,16 +120,16 @@ def after(change: Change) -> StoredState:
 
 
 def check_repeat(run_id: int, stored: StoredState | None, change: Change) -> None:
-    """Raise IllegalChange unless a run, which this change found as it is, has had it before.
+    """Raise IllegalChange unless a run that this change did not fit has had it before.
 
-    Such a repeat follows a commit that failed and was on disk all the same.
+    Such a repeat follows a commit that was reported as failed but is on disk.
     """
     if stored is not after(change):
-        raise IllegalChange(f"run {run_id} is {stored or 'in no book'}: cannot {change}")
+        raise IllegalChange(f"run {run_id} is {stored or 'not in the database'}: cannot {change}")
 
 
 def recover(stored: StoredState, same_instance: bool, knowledge: Knowledge) -> Recovery:
-    """Return what to do with a run when the runner is met; raises KeyError for what cannot be."""
+    """Return what to do with a run at a reconciliation. Raises KeyError for what cannot be."""
     return RUN_STATES[stored].recovery[same_instance, knowledge]
 
 
@@ -144,4 +146,4 @@ JOB_STATES: dict[JobState, dict[JobChange, JobState]] = {
     JobState.ENDED: {JobChange.REFUSE: JobState.ENDED},
     JobState.REFUSED: {JobChange.REFUSE: JobState.REFUSED},  # by a second gate
 }
-"""Every state of a job and every change. No meeting with the runner changes a job by itself."""
+"""Every state of a job and every change. No reconciliation changes a job by itself."""

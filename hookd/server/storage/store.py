@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The database as a facility: one writer that commits in groups, one reader, and their faults.
+"""Access to the database: a thread that writes and commits in groups, a thread that reads.
 
-Both work in threads of their own, so the event loop never waits for a disk. All that is handed in
-while a commit is under way shares the next one. While the statements of a batch run, which takes
-microseconds, the loop stands back: two threads that fight over the interpreter's lock at every
-statement cost more than the statements do. But it stands back for `STAND_BACK_SEC` at most, since
-a statement may have to read from a disk that hangs.
+The event loop never waits for a disk. Operations submitted while a commit is under way share the
+next commit. While the statements of a batch run, which takes microseconds, the loop waits: two
+threads that compete for the interpreter's lock at every statement cost more than the statements.
+But it waits for `STAND_BACK_SEC` at most, because a statement may read from a disk that hangs.
 
-A fault of the disk fails what was asked, with the reason; the next request tries again, so that
-hookd recovers when the disk does.
+A fault of the disk fails the request, with the reason. The next request tries again, so hookd
+recovers when the disk does.
 """
 
 from __future__ import annotations
@@ -87,11 +86,11 @@ class Store:
 
     `created`: whether it has made a new database. `marks`: what IDs were given, and what is lost.
     `on_health` is called in the event loop with the reason when the database begins to fail, with
-    another when that changes, and with None when `try_out` has found that it works again.
+    another when the reason changes, and with None when `try_out` finds that it works again.
     `opened` is called in the writer's thread whenever the database has been opened, before
     anything else is done with it, to read what its owner must know; what it returns is called in
-    the event loop before any outcome is delivered. `missed` is called in the event loop when what
-    is on disk could not be told to all: memory may know less.
+    the event loop before any outcome is delivered. `missed` is called in the event loop when
+    an outcome could not be delivered, so that memory may lack what is on disk.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class Store:
         done: Callable[[T | HookdError], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Have `act` done in the next transaction; `done` hears of it once it is on disk.
+        """Have `act` done in the next transaction; `done` is called once it is on disk.
 
         `done` is called in the event loop with what `act` returned, with the HookdError it
         raised, or with StorageFailure; never not at all. Should it raise itself, `failed` ends
@@ -154,9 +153,9 @@ class Store:
         return await future
 
     async def try_out(self) -> None:
-        """See whether an event of full size can be written; `on_health` hears what is new of it.
+        """Try whether an event of full size can be written; `on_health` gets what is new.
 
-        A small write that succeeds says nothing of that, so it never makes storage well again.
+        A small write that succeeds does not show that, so it never ends the state of failure.
         """
         future: asyncio.Future[None] = self._loop.create_future()
         self._batches.put(future)
@@ -167,9 +166,9 @@ class Store:
         return await self._reader.read(query)
 
     async def close(self) -> None:
-        """Finish what was handed in, close the database, give the directory free."""
+        """Finish what was submitted, close the database and release the directory."""
         while self._waiting or self._committing:
-            with contextlib.suppress(StorageFailure):  # those who asked have been told
+            with contextlib.suppress(StorageFailure):  # the callers have been answered
                 await self.write(lambda _: None)
         await asyncio.to_thread(self._join)
         os.close(self._lock)
@@ -180,12 +179,12 @@ class Store:
         self._writer.join()
 
     def _arm(self) -> None:
-        """Have a batch begin after this turn of the loop, with all that still comes in it."""
+        """Begin a batch after this turn of the loop, with all that is submitted during it."""
         if self._waiting and not self._committing:
             self._begin_soon.soon()
 
     def _begin(self) -> None:
-        """Give the writer its next batch, and stand back while the statements run."""
+        """Give the writer its next batch, and wait while the statements run."""
         if self._committing or not self._waiting:
             return
         self._committing = True
@@ -195,7 +194,7 @@ class Store:
         batch.begun.acquire(timeout=STAND_BACK_SEC)
 
     def _deliver(self, batch: _Batch) -> None:
-        """Tell all outcomes of a batch; what that leads to is in the next one."""
+        """Deliver the outcomes of a batch; what follows from them is in the next one."""
         self._committing = False
         for operation in batch.operations:
             faults.guarded(
@@ -205,7 +204,7 @@ class Store:
         self._arm()
 
     def _undelivered(self, operation: _Operation[Any], error: Exception) -> None:
-        """End what an outcome was for that could not be told; what is on disk goes on."""
+        """End the operation whose outcome could not be delivered; what is on disk stays."""
         try:
             if operation.failed is not None:
                 operation.failed(error)
@@ -222,7 +221,9 @@ class Store:
                 continue
             try:
                 self._commit(batch.operations, batch.begun.release)
-            except Exception as e:  # whatever it is: the thread and those who wait outlive it
+            except (
+                Exception
+            ) as e:  # whatever it is: the thread goes on and the callers are answered
                 self._loop_calls.add("the writer", partial(faults.report, e, "a commit"))
                 for operation in batch.operations:
                     operation.outcome = InternalError(faults.words(e))
@@ -242,7 +243,7 @@ class Store:
                 begun()
             db.connection.execute("COMMIT")
             self.marks.given(db.connection)
-        except Exception as e:  # whatever it is: those who wait must hear of it
+        except Exception as e:  # whatever it is: the callers must be answered
             self._close()
             if not isinstance(e, _SHARED_FAULTS) and len(operations) > 1:
                 # One operation's own fault: the others must not suffer for it. Each is tried
@@ -260,7 +261,7 @@ class Store:
                 operation.outcome = fault
 
     def _try_out(self) -> None:
-        """See whether an event of full size can be written, and say so."""
+        """Try whether an event of full size can be written, and report it."""
         try:
             try_out(self._open().connection, self.path)
         except Exception as e:  # whatever it is: as in a transaction
@@ -273,7 +274,7 @@ class Store:
             self._health(None)
 
     def _transaction(self, operations: list[_Operation[Any]]) -> Database:
-        """Run the statements of these; return the books, for the COMMIT."""
+        """Run the statements of these operations; return the database, for the COMMIT."""
         db = self._open()
         db.per_boot_ids = self.per_boot_ids
         db.connection.execute("BEGIN IMMEDIATE")
@@ -292,7 +293,7 @@ class Store:
             self._loop_calls.add("storage's health", partial(self._on_health, fault))
 
     def _open(self) -> Database:
-        """Return the books, opened anew after a fault; the file must be the one it was."""
+        """Return the database, opened anew after a fault; it must be the same file."""
         if self._database is not None:
             if identity(self.path) != self._identity:
                 raise WrongDatabase(
@@ -313,7 +314,7 @@ class Store:
             db.load()
             if not marker.exists():
                 marker.write_text(CREATED_TEXT)
-            self._loop_calls.add("the books are open", self._opened(db))
+            self._loop_calls.add("the database is open", self._opened(db))
         except BaseException:
             connection.close()
             raise
@@ -330,4 +331,4 @@ class Store:
                     db.connection.execute("ROLLBACK")
                 db.connection.close()
             except sqlite3.Error:
-                pass  # the fault that led here has been told; a new connection follows
+                pass  # the fault that led here was reported; a new connection follows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the books are told and tell: values that cross from the server's files into them."""
+"""Values that pass between the database and the other parts of the server."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class HandedOver(msgspec.Struct, frozen=True):
-    """What became of claims: what the runner is to be told, and runs for which no slot is left.
+    """The outcome of claims: the runs to start, and those for which no slot is left.
 
-    A run in neither was handed over before.
+    A run in neither list was handed over before.
     """
 
     starts: list[Start] = []
@@ -57,7 +57,7 @@ class HandedOver(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How an event is written: by what holds at the moment at which it is handed in.
+    """The terms by which an event is written: those of the moment at which it was submitted.
 
     `matched` returns the runs of what matches the event; it is pure, and called inside the
     transaction. `room`: how many runs may wait in all. Without `slots` each of its runs waits.
@@ -70,9 +70,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredEvent(msgspec.Struct, kw_only=True):
-    """An event that stands in the books; `runs` in the order they were planned.
+    """An event in the database; `runs` are in their start order.
 
-    `handed` are those that stand there as handed over to `runner` already.
+    `handed` are those that were written as handed over to `runner`.
     """
 
     job: int

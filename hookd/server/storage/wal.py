@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A look at SQLite's write-ahead log, which itself is silent on damage: it reads up to there.
+"""Finds damage in SQLite's write-ahead log. SQLite itself reads up to the damage, silently.
 
 The format is that of https://www.sqlite.org/fileformat2.html#walformat. Only reads.
 """
@@ -16,10 +16,10 @@ _MAGIC = 0x377F0682  # and one more where the words of the checksums are big-end
 
 
 def damage(path: Path) -> str | None:
-    """Return in words that frames which were committed lie behind one that is not whole.
+    """Return in words that committed frames lie behind a damaged one, None if none do.
 
-    A power cut may leave one transaction so, the last, which nobody was told of: that is none.
-    None also where the log is too long to be looked at whole. Raises OSError.
+    A power cut may damage the last transaction, which was never acknowledged: that is no damage.
+    Also returns None if the log is too long to be checked in LOOK_SEC. Raises OSError.
     """
     try:
         log = path.read_bytes()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One connection: bytes in, calls one after the other, answers back; and what bounds it.
+"""One connection: reads bytes, answers calls one after the other, and bounds what a peer can use.
 
-Everything a peer can make grow has a limit here: its bytes, its unread answers, its patience with
-half a message. What calls mean is not known here.
+Everything that a peer can make grow has a limit here: its bytes, its unread answers, the time for
+a message. Nothing here knows what calls mean.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 READ_AT_ONCE = 16 * 1024  # bytes of a connection, before others are read; asyncio takes 256 KiB
 READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
-WRITE_BUFFER = 256 * 1024  # bytes of answers that wait for a slow reader before we wait for it
+WRITE_BUFFER = 256 * 1024  # bytes of unread answers, before the next call waits for the reader
 UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
 FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
 STALLED_SEC = 30.0  # for a reader of answers to take something
@@ -41,12 +41,12 @@ class HungUp(Exception):
 
 
 Handler = Callable[["Connection", Call], Awaitable[Any]]  # returns a reply or raises a HookdError
-Knows = Callable[[Peer], bool]  # whether a peer may call anything at all
-Report = Callable[[Peer, str], None]  # told when a peer is cut off, and why
+MayCall = Callable[[Peer], bool]  # whether a peer may call anything at all
+Report = Callable[[Peer, str], None]  # called when a peer is cut off, with the reason
 
 
 class Shared:
-    """What all connections of a socket share: the room, the turns, and where bytes arrive."""
+    """What all connections of a socket share: their limits, the fair queue, the read buffer."""
 
     def __init__(self, report: Report, on_lost: Callable[[Connection], None]) -> None:
         self.report = report
@@ -59,7 +59,7 @@ class Shared:
 
 
 class Connection(faults.Connection):
-    """One connection, as handlers know it: who is there, and a way to answer more than once."""
+    """One connection. Handlers see the peer, and may answer a call more than once."""
 
     def __init__(self, shared: Shared, peer: Peer) -> None:
         self.peer = peer
@@ -160,14 +160,14 @@ class Connection(faults.Connection):
         self._writable.set()
 
     def lost(self) -> None:
-        """Let go of everything that belongs to the connection."""
+        """Release everything that belongs to the connection."""
         if self._stalled is not None:
             self._stalled.cancel()
         self._shared.hangups.unwatch(_fileno(self._transport))
         self.lost_all_the_same()
 
     def lost_all_the_same(self) -> None:
-        """Have the task come to its end, and what was tied to the connection be lost."""
+        """Let the task end, and report that what was tied to the connection is lost."""
         self._eof = True
         self._writable.set()
         if not self.closed.done():
@@ -178,10 +178,10 @@ class Connection(faults.Connection):
 
     # The calls, one after the other.
 
-    async def serve(self, handler: Handler, knows: Knows) -> None:
+    async def serve(self, handler: Handler, knows: MayCall) -> None:
         """Answer calls until no more come. What had arrived before a hang-up is still done.
 
-        Who may call nothing gets that for an answer, whatever it sends: nobody has looked at it.
+        A peer that may call nothing gets PermissionDenied whatever it sends, which is not decoded.
         """
         evictor = self._shared.evictor
         evictor.rest(self)
@@ -285,7 +285,7 @@ class Connection(faults.Connection):
             self._wakeup.set_result(None)
 
     def cut(self, reason: str) -> None:
-        """Close at once, for a reason that is told to the journal."""
+        """Close at once; the reason is recorded in the journal."""
         if not self._transport.is_closing():
             self._shared.report(self.peer, reason)
             self._transport.abort()
@@ -297,7 +297,7 @@ class Connection(faults.Connection):
 
     @property
     def held(self) -> int:
-        """Bytes that it makes us keep."""
+        """Bytes that are kept for it."""
         if not self.begun:
             return 0
         return self._reader.held + self._at_work + self._transport.get_write_buffer_size()

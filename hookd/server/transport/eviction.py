@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who has to go where there is no room: for one more connection, for what all of them hold.
+"""Chooses the connection to close at a limit: that of connections, or that of the bytes they hold.
 
-Pure: guests are numbers, and a way to be told. The rule is the same everywhere: who takes most
-gives way, and nobody is kept out by another who has more.
+The rule is the same for both: whoever uses most gives way, and no user is kept out by another one
+that has more. Pure.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class Evictable(Protocol):
 
     @property
     def uid(self) -> int:
-        """Whose it is."""
+        """The user ID of the peer."""
 
     @property
     def held(self) -> int:
-        """Bytes that it makes us keep."""
+        """Bytes that are kept for it."""
 
     def cut(self, reason: str) -> None:
-        """End it, for a reason that is told."""
+        """Close it; the reason is recorded."""
 
 
 class Evictor:
-    """All guests, and what there is for them."""
+    """All connections and their limits."""
 
     def __init__(self) -> None:
         self._connections = MAX_CONNECTIONS
@@ -83,9 +83,9 @@ class Evictor:
         return None
 
     def make(self, uid: int | None, why: str) -> bool:
-        """End a connection of who has most, of those that have more than this user or are it.
+        """Close a connection of this user, or of the user that has most and more than this one.
 
-        Returns False if none can go.
+        Returns False if none can be closed.
         """
         own = 0 if uid is None else self._users[uid]
         return any(
@@ -95,10 +95,10 @@ class Evictor:
         )
 
     def took(self, size: int) -> None:
-        """Note bytes that have come to be held; where all are too many, end who has most.
+        """Note bytes that are now held; if all are too many, close the connections that hold most.
 
-        What is gone again is not noted: all is counted anew whenever it might be too much, and
-        room is made for a quarter, so that this is rare.
+        Bytes that are released are not noted: all are counted anew when they might be too many,
+        and a quarter is freed then, so that this is rare.
         """
         self._held += size
         if self._held <= MAX_HELD:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whose call is next: some at a time, so that nobody waits for all that have come at once.
+"""Decides whose call is next: a few at a time, so that no user waits for a burst of another.
 
 A call takes several rounds of the event loop. Were each of a thousand connections answered in each
 round, one round would take as long as a thousand calls, and every call several of them.
@@ -16,7 +16,7 @@ AT_ONCE = 16  # calls in one round of the event loop: about a millisecond
 
 
 class FairQueue:
-    """Turns, given to one user after the other; of each user, to who asked first."""
+    """Serves one user after the other, and the calls of each user in their order."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ class FairQueue:
         self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, uid: int) -> None:
-        """Return when it is this call's turn: mostly at once."""
+        """Return when it is this call's turn, which is mostly at once."""
         self._next.soon()
         if self._left > 0 and not self._waiting:
             self._left -= 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Hearing of a hang-up on a connection that is not being read: asyncio alone would not notice."""
+"""Notices a hang-up on a connection that is not being read, which asyncio does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hookd.system import faults
 
 
 class Hangups:
-    """Descriptors that are watched, each with whom to tell, once.
+    """Watched descriptors, each with a callback that is called once.
 
     An empty event mask still reports EPOLLHUP (epoll_ctl(2)): both directions are closed.
     """

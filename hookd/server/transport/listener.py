@@ -14,20 +14,24 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from hookd.server.transport.connection import Connection, Handler, Knows, Report, Shared
+from hookd.server.transport.connection import Connection, Handler, MayCall, Report, Shared
 from hookd.server.transport.peer import Peer
 from hookd.system import faults
 from hookd.system.sockets import BACKLOG, credentials
 
-ACCEPT_AT_ONCE = 8  # connections, some ms of work, before those that are there have their turn
+ACCEPT_AT_ONCE = 8  # connections, some ms of work, before open connections are served
 ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
 
 
 class Listener:
-    """All connections of one listening socket, and the room that there is for them."""
+    """All connections of one listening socket."""
 
     def __init__(
-        self, handler: Handler, knows: Knows, report: Report, on_lost: Callable[[Connection], None]
+        self,
+        handler: Handler,
+        knows: MayCall,
+        report: Report,
+        on_lost: Callable[[Connection], None],
     ) -> None:
         self._shared = Shared(report, on_lost)
         self._handler = handler

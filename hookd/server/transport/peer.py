@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who is at the other end of a connection, as the kernel says."""
+"""The peer of a connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Who is at the other end, as the kernel says (SO_PEERCRED, SO_PEERGROUPS: unix(7))."""
+    """The process at the other end, by SO_PEERCRED and SO_PEERGROUPS: unix(7)."""
 
     pid: int
     uid: int

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The way to the runner: connects, and connects again; carries messages; knows none of them.
+"""The link to the runner: connects, reconnects, and carries messages without knowing them.
 
-Two kinds: `connect` to a runner of its own unit, or `start` a child that ends when we do.
+`connect` uses a runner that has a unit of its own; `start` runs one as a child, which ends with
+the server.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ UNSERVED_SEC = (*RETRY_SEC, 2.0, 5.0, 10.0)
 CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
 
 SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
-"""What the service manager says to us is not for a child to answer: see sd_notify(3)."""
+"""Variables that the service manager sets for this process alone: see sd_notify(3)."""
 
 
 class RunnerLink(faults.Connection):
@@ -63,11 +64,11 @@ class RunnerLink(faults.Connection):
 
     @property
     def connected(self) -> bool:
-        """Whether somebody is there to be asked."""
+        """Whether a runner is connected."""
         return self._transport is not None
 
     def send(self, message: Message) -> None:
-        """Send a message with all others of this moment; it is dropped where there is no link.
+        """Send a message with all others of this turn of the loop; without a link it is dropped.
 
         What must not be lost is sent again after the next Welcome.
         """
@@ -77,7 +78,7 @@ class RunnerLink(faults.Connection):
         self._outbox.append(message)
 
     def drop(self) -> None:
-        """Give up this connection; the next one begins with a Welcome that tells all."""
+        """Give up this connection; the next one begins with a Welcome that lists all runs."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -196,7 +197,7 @@ class RunnerLink(faults.Connection):
             self._transport.resume_reading()
 
     def lost(self) -> None:
-        """Say so, and connect again."""
+        """Report the loss, and connect again."""
         if self._inbox:  # the rest is in the next Welcome
             self._hand_on()
         self.lost_all_the_same()

@@ -47,7 +47,7 @@ def test_a_run_is_handed_over_once(db: Ledger) -> None:
     assert db.runs.queued == 0
 
 
-@pytest.mark.parametrize(("run_id", "state"), [(3, "ended"), (99, "in no book")])
+@pytest.mark.parametrize(("run_id", "state"), [(3, "ended"), (99, "not in the database")])
 def test_an_illegal_change_raises_and_changes_nothing(db: Ledger, run_id: int, state: str) -> None:
     db.start("a", "b", "c")
     db.hand_over([1], "one")

@@ -50,7 +50,7 @@ def test_a_change_leads_to_one_state_and_repeats_there_alone(change: Change) -> 
     assert {RUN_STATES[stored].changes[change] for stored in before(change)} == {after(change)}
     check_repeat(7, after(change), change)
     for stored in {*StoredState, None} - {after(change)}:
-        found = "in no book" if stored is None else stored.value
+        found = "not in the database" if stored is None else stored.value
         with pytest.raises(IllegalChange, match=f"^run 7 is {found}: cannot {change}$"):
             check_repeat(7, stored, change)
 
