@@ -9,7 +9,7 @@ import click
 
 from hookd.cli.base import DONE, Settings, note
 from hookd.cli.command import command
-from hookd.config.files import read, read_files
+from hookd.config.files import SYSTEM_CONFIG, default_path, read, read_files
 from hookd.errors import ConfigError
 from hookd.manager_api import Reload, ReloadReply
 from hookd.system.terminal import print_json, say
@@ -20,12 +20,14 @@ from hookd.system.terminal import print_json, say
 def check(settings: Settings, files: tuple[Path, ...]) -> int:
     """Check the configuration, or FILEs alone.
 
-    Needs no daemon.
+    Needs no daemon. For root the configuration is /etc/hookd, for other users their own.
     """
-    from hookd.check.audit import audit
+    from hookd.check.audit import audit_for_user
 
+    if not files and (path := default_path()) != SYSTEM_CONFIG:
+        note(f"checking {path} and hooks.d beside it; the system's is {SYSTEM_CONFIG}")
     found = read_files(list(files)) if files else read(None)
-    errors, notes = audit(found)
+    errors, notes = audit_for_user(found)
     if errors:
         raise ConfigError(errors)
     loaded = ReloadReply(hooks=len(found.config.hooks), notes=notes)

@@ -5,10 +5,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.cli.hookctl import hookctl
 from tests.support.daemon import Daemon
+from tests.support.reachable import programs
 
 GOOD = 'command = "/bin/true $EVENT"\n'
 BAD = 'comand = "/bin/true"\n[limits]\ntimeout = "300"\n'
@@ -64,6 +69,43 @@ def test_check_reads_what_a_user_has_set_up(tmp_path: Path) -> None:
     else:
         assert (done.returncode, done.stdout) == (0, "1 hook checked, no errors\n")
         assert "good.toml~: ignored" in done.stderr
+
+
+def as_another_user(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Call hookctl as the user nobody, or as ourselves where we are not root."""
+    switch: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+    return subprocess.run(
+        [programs() / "hookctl", *arguments],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        **(switch if os.geteuid() == 0 else {}),
+    )
+
+
+def test_an_ordinary_user_is_told_which_configuration_is_checked(scratch: Path) -> None:
+    scratch.chmod(0o755)
+    done = as_another_user("check", XDG_CONFIG_HOME=str(scratch))
+    assert (done.returncode, done.stdout) == (0, "0 hooks checked, no errors\n")
+    assert done.stderr == (
+        f"hookctl: checking {scratch}/hookd/hookd.toml and hooks.d beside it; "
+        "the system's is /etc/hookd/hookd.toml\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
+def test_an_ordinary_user_does_not_judge_roots_files_by_what_that_user_may_do(
+    scratch: Path,
+) -> None:
+    scratch.chmod(0o755)
+    path = scratch / "h.toml"
+    path.write_text('command = "/root/no/such"\nrun.user = "daemon"\n')
+    done = as_another_user("check", path)
+    assert (done.returncode, done.stdout) == (0, "1 hook checked, no errors\n")
+    assert "only the text of h was checked" in done.stderr
+    assert hookctl("check", path).returncode == 1  # root can tell
+    path.write_text('comand = "/root/no/such"\n')
+    assert "did you mean command?" in as_another_user("check", path).stderr
 
 
 def test_reload_is_all_or_nothing(daemon: Daemon) -> None:
