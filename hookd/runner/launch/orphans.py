@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from hookd.runner.launch import process, process_tree
 from hookd.runner.launch.abi import ENDED
+from hookd.runner.launch.cgroup import Group
 from hookd.runner.launch.pool import Pool
 from hookd.runner.launch.profile import Report
 from hookd.runner.launch.slices import Slices
@@ -56,21 +57,27 @@ class Orphans:
         """Return the strays that are not known to be any run's, the oldest first."""
         return [pid for pid in self._pool.strays() if pid not in self._owners]
 
-    async def clear(self, main: int, patience: float) -> Estate:
+    async def clear(self, main: int, patience: float, group: Group | None) -> Estate:
         """End what the launcher of this main process left, for so many seconds.
 
-        What is alive after that is killed all the same, when it can be.
+        What is alive after that is killed all the same, when it can be. After a fifth of that time
+        the kernel kills what is in the run's control group: processes that fork and exit faster
+        than a slow machine lists them are gone before they are signalled.
         """
         estate = Estate(main)
         estate.last = self._ended.pop(main, None)
         self._open.append(estate)
         self._owners[main] = estate
         self.stir()
+        loop = asyncio.get_running_loop()
+        last = None if group is None else loop.call_later(patience / 5, group.kill)
         try:
             await asyncio.wait_for(estate.settled.wait(), patience)
         except TimeoutError:
             estate.left = await self._slices.gather(self._left(estate))
         finally:
+            if last is not None:
+                last.cancel()
             self._open.remove(estate)
             self._owners = {p: one for p, one in self._owners.items() if one is not estate}
         return estate

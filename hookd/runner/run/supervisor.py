@@ -280,7 +280,8 @@ class Supervisor:
         strays = orphans.heirless()
         if course.first is None and strays:  # killed before it could say that the program started
             self._has_started(Report.now(abi.STARTED, strays[0]))
-        estate = await orphans.clear(course.pid or 0, PATIENCE_SEC)
+        group = self.launcher.group
+        estate = await orphans.clear(course.pid or 0, PATIENCE_SEC, group)
         self._termination.outlived(estate.left)
         if course.first is None:
             self._tools.pool.drop(self.launcher)
@@ -295,7 +296,7 @@ class Supervisor:
         self._output.finish()
         if course.last is None:
             course.last = estate.last
-            hit = self.launcher.group.limit_hit() if self.launcher.group is not None else None
+            hit = group.limit_hit() if group is not None else None
             course.cause = course.cause or (
                 Cause(Result.LIMIT, limit=hit)
                 if hit is not None
