@@ -23,6 +23,7 @@ from tests.support.runner import PYTHON, Runner
 
 GALLERY = Path(__file__).with_name("gallery")
 SLOWNESS = float(os.environ.get("SLOWNESS", "1"))  # how slow this machine is; see Machine
+LONG = f"{20 * SLOWNESS:g}s"  # which no hook needs that ends by itself
 MOST_DELAY = 0.1  # seconds that a neighbour may be held up, as issue and manual promise
 HOPS = 4  # processes that must run one after the other for a neighbour, so its share of any load
 MOST_GROWTH = 16 * 1024 * 1024  # bytes that the runner may be larger afterwards
@@ -63,7 +64,7 @@ class Arena:
         self.usual = statistics.median(delay for delay, _ in pairs)
         self.usual_load = statistics.median(load for _, load in pairs)
 
-    def enter(self, script: str, *arguments: str, limits: str = "", timeout: str = "20s") -> None:
+    def enter(self, script: str, *arguments: str, limits: str = "", timeout: str = LONG) -> None:
         """Make a hook named "beast" of a script of the gallery."""
         source = (GALLERY / script).read_text().replace("/usr/bin/env python3", PYTHON)
         program = self.runner.script(script, source)
