@@ -125,3 +125,14 @@ def test_reload_is_all_or_nothing(daemon: Daemon) -> None:
     ]
     bad.unlink()
     assert json.loads(hookctl(*at, "--json", "reload").stdout)["hooks"] == 3
+
+
+def test_a_named_pipe_costs_the_reload_alone(daemon: Daemon) -> None:
+    daemon.hook("one", GOOD)
+    daemon.start()
+    path = daemon.directory / "hooks.d/pipe.toml"
+    os.mkfifo(path)
+    refused = hookctl("--socket", daemon.socket, "reload")
+    assert refused.returncode == 1
+    assert f"{path} is a named pipe, not a file" in refused.stderr
+    assert daemon.stop() == 0
