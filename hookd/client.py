@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The library a backup server imports: start a job, end it, ask about it.
+"""The client library for backup servers: start a job, end it, look it up.
 
     with Client() as hookd:
         started = hookd.start_job(profile="Mail", user="ann@example.com", client_ip="10.0.0.7")
@@ -7,9 +7,9 @@
             ...
             hookd.end_job(started.job_id, file_count=12, byte_count=34_567, outcome="success")
 
-Blocking, and one call at a time: give each thread a `Client` of its own. Knows the protocol and
-nothing of the daemon; imports the standard library and msgspec alone, and little of that, because
-`hookctl start` pays for it at every job.
+Calls block, and a `Client` makes one call at a time: each thread needs its own. The library knows
+the protocol and nothing of the daemon. It imports the standard library and msgspec only, and
+little of them, because `hookctl start` imports it for every job.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CHUNK = 65536  # bytes asked of the kernel at a time
 
 
 class Unreachable(ConnectionError):
-    """No hookd answers at the socket; `__cause__` has the kernel's reason."""
+    """No daemon listens on the socket; `__cause__` has the reason of the kernel."""
 
 
 class RemoteError(HookdError):
@@ -68,7 +68,7 @@ class _Reply(msgspec.Struct):
 
 
 def default_socket() -> str:
-    """Return the system's socket for root and wherever it exists, else the user's own."""
+    """Return the system socket if it exists or for root, else the socket of the user."""
     own = os.environ.get("XDG_RUNTIME_DIR")
     if not own or os.geteuid() == 0 or os.path.exists(SYSTEM_SOCKET):  # noqa: PTH110 - import cost
         return SYSTEM_SOCKET
@@ -112,7 +112,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the connection; a job started with `tie` that has not ended is lost by this."""
+        """Close the connection. A running job that was started with `tie` is lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -131,7 +131,7 @@ class Client:
         wait: bool = False,
         tie: bool = False,
     ) -> StartJobReply:
-        """Tell hookd that a job starts; when this returns, that is on hookd's disk.
+        """Report the start of a job. When this returns, the event is on the disk of hookd.
 
         `wait`: return when the last attempts of the start's hooks have ended. `tie`: the job is
         lost when this client closes or dies before the job's end. The answer's `hooks` has every
@@ -165,7 +165,7 @@ class Client:
         request_id: str | None = None,
         wait: bool = False,
     ) -> EndJobReply:
-        """Tell hookd that a job has ended, named by its ID or by the backup server's own.
+        """Report the end of a job, given by its ID or by the ID of the backup server.
 
         `wait`: return when the last attempts of the end's hooks have ended. A `request_id` is
         made where none is given, so that the call can be repeated after a lost connection and
@@ -184,14 +184,14 @@ class Client:
         return self.call("io.hookd.Jobs.EndJob", parameters, EndJobReply, repeat=True)
 
     def get_job(self, job_id: int) -> Job:
-        """Return what hookd knows of a job, with each run of a hook."""
+        """Return a job with all its runs."""
         parameters = GetJob(job_id=job_id)
         return self.call("io.hookd.Jobs.GetJob", parameters, GetJobReply, repeat=True).job
 
     def server_started(self, instance: str) -> list[int]:
-        """Say that the backup server has started anew; return the jobs that are lost by it.
+        """Report that the backup server has started; return the jobs that are lost.
 
-        `instance` is any text that differs from start to start.
+        `instance` is any text that differs between two starts.
         """
         parameters = ServerStarted(instance=instance)
         reply = self.call(
@@ -293,7 +293,7 @@ class Client:
 
 
 def _request_id() -> str:
-    """Return an ID that nobody else has: 128 random bits."""
+    """Return a unique ID: 128 random bits."""
     return os.urandom(16).hex()
 
 
@@ -318,7 +318,7 @@ def _no_text(parameters: Mapping[str, Any]) -> InvalidParameter:
         try:
             msgspec.json.encode(value)
         except UnicodeEncodeError:
-            return InvalidParameter(name, f"found {value!r}; allowed: text in UTF-8")
+            return InvalidParameter(name, f"must be text in UTF-8, not {value!r}")
     raise AssertionError("one of them has")
 
 

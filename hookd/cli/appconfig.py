@@ -56,7 +56,7 @@ def hook_script(data: bytes) -> str:
         raise AppConfigError(f"no {PARAMETER} is set: there is nothing to import")
     if len({text for _, text in scripts}) > 1:
         lines = " and ".join(str(line) for line, _ in scripts)
-        raise AppConfigError(f"{PARAMETER} is set in lines {lines}; allowed: one of them")
+        raise AppConfigError(f"{PARAMETER} is set in lines {lines}; it may be set only once")
     return scripts[0][1]
 
 
@@ -75,7 +75,7 @@ class _Reader:
 
     def _doctype(self, *_: object) -> None:
         line = self.parser.CurrentLineNumber
-        raise AppConfigError(f"line {line}: found a DOCTYPE; allowed: plain elements")
+        raise AppConfigError(f"line {line}: a DOCTYPE is not allowed")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._inside = tag == "parameter" and attributes.get("name") == PARAMETER
@@ -117,7 +117,7 @@ def _quoted(text: str) -> str:
 
 def _problem(command: str, script: str, path: str) -> str | None:
     if _WINDOWS.match(script):
-        return f"found the Windows path in {script!r}; allowed: an absolute path of this system"
+        return f"{script!r} has a Windows path; an absolute path of this system is needed"
     try:
         parse([Source(path, "syncrify", command.encode())])
     except ConfigError as e:

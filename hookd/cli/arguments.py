@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The options of what a backup job calls, and how they are understood without click.
+"""The options of the commands that a backup job calls, and a parser for them without click.
 
-A backup waits for `hookctl start`, and click takes longer to import than all the rest takes to
-run. So a plain call is parsed here; whatever is not plain (help, mistakes) is left to click,
-which has its options from the same table.
+A backup waits for `hookctl start`, and importing click takes longer than everything else together.
+So plain calls are parsed here. Click handles the others (help, mistakes), with the options of the
+same table.
 """
 
 from __future__ import annotations
@@ -29,40 +29,44 @@ class Argument(msgspec.Struct, frozen=True):
 
     @property
     def flag(self) -> str:
-        """How it is written on the command line."""
+        """The option as it is written on the command line."""
         return "--" + (self.spelled or self.name).replace("_", "-")
 
 
 COMMON = (
-    Argument("socket", "The daemon's socket.", "PATH"),
-    Argument("json", "Print JSON, errors too.", kind="flag"),
+    Argument("socket", "Path of the daemon's socket.", "PATH"),
+    Argument("json", "Print JSON, also for errors.", kind="flag"),
 )
 WHO = (
-    Argument("profile", "The job's profile.", "NAME"),
-    Argument("user", "The user whose data it is.", "EMAIL"),
-    Argument("client_ip", "The client's IP address.", "ADDRESS"),
+    Argument("profile", "Name of the backup profile.", "NAME"),
+    Argument("user", "Owner of the data.", "EMAIL"),
+    Argument("client_ip", "IP address of the client.", "ADDRESS"),
 )
 OF_A_START = (
-    Argument("client_build_no", "The client's build number.", "N"),
+    Argument("client_build_no", "Build number of the client.", "N"),
     Argument(
         "attributes",
-        "Anything else worth keeping; may be given again.",
+        "Any other fact about the job. Can be repeated.",
         "KEY=VALUE",
         "pair",
         spelled="attribute",
     ),
 )
 OF_AN_END = (
-    Argument("file_count", "Files in all.", kind="number"),
-    Argument("byte_count", "Bytes in all.", kind="number"),
-    Argument("outcome", "How it went.", kind="choice", choices=tuple(o.value for o in Outcome)),
-    Argument("message", "A word on the outcome.", "TEXT"),
+    Argument("file_count", "Total number of files.", kind="number"),
+    Argument("byte_count", "Total number of bytes.", kind="number"),
+    Argument(
+        "outcome", "How the backup ended.", kind="choice", choices=tuple(o.value for o in Outcome)
+    ),
+    Argument("message", "Text that explains the outcome.", "TEXT"),
 )
-SERVER_JOB_ID = Argument("server_job_id", "The backup server's own ID of the job.", "ID")
+SERVER_JOB_ID = Argument("server_job_id", "ID of the job in the backup server.", "ID")
 REQUEST_ID = Argument(
-    "request_id", "The same ID again is answered as before, and runs nothing twice.", "ID"
+    "request_id",
+    "ID of this request. A repeated ID gets the same answer and runs nothing again.",
+    "ID",
 )
-WAIT = Argument("wait", "Wait until the event's hooks have ended.", kind="flag")
+WAIT = Argument("wait", "Wait until the hooks of the event have ended.", kind="flag")
 
 START = (*WHO, *OF_A_START, SERVER_JOB_ID, REQUEST_ID, WAIT)
 END = (SERVER_JOB_ID, *WHO, *OF_AN_END, REQUEST_ID, WAIT)
@@ -72,7 +76,7 @@ _OPTIONS = {"start": START, "end": END, "syncrify": ()}
 
 
 class Call(msgspec.Struct):
-    """A command line that was understood: the options that were given, and the other words."""
+    """A command line that was parsed: the options that were given, and the other words."""
 
     command: str
     settings: Settings
@@ -81,7 +85,7 @@ class Call(msgspec.Struct):
 
 
 def parse(line: list[str]) -> Call | None:
-    """Return the plain call that these words make, None where they are for click to judge."""
+    """Return the plain call in these words, or None if click has to handle them."""
     words = deque(line)
     known = {argument.flag: argument for argument in COMMON}
     values: dict[str, Any] = {}
@@ -121,12 +125,12 @@ def pair(word: str) -> tuple[str, str]:
     """Return the two sides of KEY=VALUE. Raises ValueError."""
     key, equals, value = word.partition("=")
     if not equals:
-        raise ValueError(f"found {word!r}; allowed: KEY=VALUE")
+        raise ValueError(f"must be KEY=VALUE, not {word!r}")
     return key, value
 
 
 def _add(values: dict[str, Any], argument: Argument, word: str) -> None:
-    """Note an option's value. Raises ValueError where it is none."""
+    """Add the value of an option. Raises ValueError if it is not allowed."""
     match argument.kind:
         case "flag":
             values[argument.name] = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Commands as click has them: each takes hookctl's settings, and the common options."""
+"""Commands for click: each takes the settings of hookctl and the common options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def whole(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
-    """Return the type of a whole number, where given between two bounds, both allowed."""
+    """Return the click type of a whole number between two bounds, both of them allowed."""
 
     def integer(word: str) -> int:  # help shows this name
         try:
@@ -23,16 +23,16 @@ def whole(least: int | None = None, most: int | None = None) -> Callable[[str], 
         except ValueError as e:
             raise click.BadParameter(str(e)) from None
         if least is not None and found < least:
-            raise click.BadParameter(f"found {found}; allowed: a number from {least}")
+            raise click.BadParameter(f"must be at least {least}, not {found}")
         if most is not None and found > most:
-            raise click.BadParameter(f"found {found}; allowed: a number up to {most}")
+            raise click.BadParameter(f"must be at most {most}, not {found}")
         return found
 
     return integer
 
 
 class Command(click.Command):
-    """A command that takes the common options as well, so that they may stand behind it."""
+    """A command that takes the common options too, so that they can follow its name."""
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)
@@ -61,7 +61,7 @@ def common_options() -> list[click.Parameter]:
 
 
 def options(*arguments: Argument) -> Decorator:
-    """Give a command these options; its help shows them in this order."""
+    """Add options to a command; its help shows them in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for argument in reversed(arguments):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""All commands, as click shows them. A command's module is imported when the command is used."""
+"""All commands. The module of a command is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ COMMANDS = {
     "metrics": "metrics",
     "import-syncrify": "importer",
 }
-"""Each command and the module of this package that has it."""
+"""Each command and its module in this package."""
 
 
 class Commands(click.Group):
-    """The group; knows its commands by name alone."""
+    """The group of all commands, which are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of a job's life."""
+        """Return the names in the order that the help shows."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -57,7 +57,7 @@ hookctl = click.version_option(
         "hookctl",
         params=common_options(),
         no_args_is_help=False,
-        help="Tell hookd of backup jobs, and see what its hooks do.",
+        help="Report backup jobs to hookd, and inspect and control its hooks.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 )

@@ -18,9 +18,9 @@ from hookd.system.terminal import print_json, say
 @command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 def check(settings: Settings, files: tuple[Path, ...]) -> int:
-    """Check the configuration, or FILEs alone.
+    """Check the configuration, or only these FILEs.
 
-    Needs no daemon. For root the configuration is /etc/hookd, for other users their own.
+    No daemon is needed. For root the configuration is /etc/hookd, for other users their own.
     """
     from hookd.check.audit import audit_for_user
 
@@ -36,9 +36,9 @@ def check(settings: Settings, files: tuple[Path, ...]) -> int:
 
 @command()
 def reload(settings: Settings) -> int:
-    """Read the configuration anew.
+    """Reload the configuration.
 
-    All of it or, with any error, nothing: then the old one stays in use.
+    If it has any error, the old configuration stays in use.
     """
     with settings.client() as hookd:
         loaded = hookd.call("io.hookd.Manager.Reload", Reload(), ReloadReply, repeat=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl cancel, resume and replay: what an operator does about hooks that run, or do not."""
+"""hookctl cancel, resume and replay: an operator controls the runs of hooks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hookd.system.terminal import print_json, say
 
 @command()
 @click.argument("job_id", type=whole(), required=False)
-@click.option("--run", "run_id", type=whole(), metavar="ID", help="Only this run of a hook.")
+@click.option("--run", "run_id", type=whole(), metavar="ID", help="Cancel only this run.")
 def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
-    """End the hooks of a job, or one run.
+    """Cancel the hooks of a job, or one run.
 
-    What waits is not started any more; what runs gets TERM and, after its kill_grace, KILL.
+    A waiting run is not started. A running one gets SIGTERM and, after its kill_grace, SIGKILL.
     """
     if (job_id is None) == (run_id is None):
-        raise click.UsageError("name one thing: JOB_ID or --run ID")
+        raise click.UsageError("give either JOB_ID or --run ID")
     asked = Cancel(job_id=job_id, run_id=run_id)
     with settings.client() as hookd:
         answer = hookd.call("io.hookd.Manager.Cancel", asked, CancelReply, repeat=True)
@@ -29,14 +29,14 @@ def cancel(settings: Settings, job_id: int | None, run_id: int | None) -> int:
         print_json(answer)
     else:
         runs = ", ".join(str(run) for run in answer.runs)
-        say(f"cancelled: run {runs}" if runs else "nothing of it waits or runs")
+        say(f"cancelled: run {runs}" if runs else "no run is waiting or running")
     return DONE
 
 
 @command()
 @click.argument("hook")
 def resume(settings: Settings, hook: str) -> int:
-    """Free a hook that was parked after failures in a row."""
+    """Release a parked hook from quarantine."""
     with settings.client() as hookd:
         asked = Resume(hook=hook)
         answer = hookd.call("io.hookd.Manager.Resume", asked, ResumeReply, repeat=True)
@@ -48,9 +48,9 @@ def resume(settings: Settings, hook: str) -> int:
 @command()
 @click.argument("job_id", type=whole())
 def replay(settings: Settings, job_id: int) -> int:
-    """Run the hooks of a job once more.
+    """Run the hooks of a job again.
 
-    For each event that the job has had, by the configuration of now, as the next attempt.
+    The hooks of all its events run with the current configuration, as their next attempts.
     """
     asked = Replay(job_id=job_id)
     with settings.client() as hookd:

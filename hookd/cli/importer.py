@@ -19,12 +19,12 @@ from hookd.system.terminal import document, print_json, say
 @click.option(
     "--output",
     metavar="DIR",
-    help="Where syncrify.toml is written: the configuration's hooks.d by default, - for stdout.",
+    help="Directory for syncrify.toml; by default hooks.d, - for standard output.",
 )
 def import_syncrify(settings: Settings, appconfig: Path, output: str | None) -> int:
     """Write the hook file for a jobHookScript.
 
-    APPCONFIG.XML is /opt/Syncrify/config/AppConfig.xml where Syncrify was installed on Linux.
+    On Linux, Syncrify installs APPCONFIG.XML as /opt/Syncrify/config/AppConfig.xml.
     """
     with appconfig.open("rb") as file:
         data = file.read(syncrify_config.MAX_FILE + 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl jobs, hookctl job: what has been, a page of many or the life of one."""
+"""hookctl jobs and hookctl job: a page of jobs, or everything about one."""
 
 from __future__ import annotations
 
@@ -29,15 +29,27 @@ LINES = 5
 
 @command()
 @options(*WHO)
-@click.option("--state", type=click.Choice([s.value for s in JobState]), help="Only such jobs.")
-@click.option("--outcome", type=click.Choice([o.value for o in Outcome]), help="Only such jobs.")
-@click.option("--since", "since_usec", type=past, metavar="TIME", help="Started since.")
-@click.option("--until", "until_usec", type=past, metavar="TIME", help="Started until.")
-@click.option("--unfinished", is_flag=True, help="Only those that have a hook waiting or running.")
-@click.option("--limit", type=whole(1, 1000), default="100", help="Jobs of a page.")
-@click.option("--cursor", help="Go on where the last page ended.")
+@click.option(
+    "--state", type=click.Choice([s.value for s in JobState]), help="Only jobs in this state."
+)
+@click.option(
+    "--outcome", type=click.Choice([o.value for o in Outcome]), help="Only jobs with this outcome."
+)
+@click.option(
+    "--since",
+    "since_usec",
+    type=past,
+    metavar="TIME",
+    help="Only jobs that started at or after TIME.",
+)
+@click.option(
+    "--until", "until_usec", type=past, metavar="TIME", help="Only jobs that started before TIME."
+)
+@click.option("--unfinished", is_flag=True, help="Only jobs with waiting or running hooks.")
+@click.option("--limit", type=whole(1, 1000), default="100", help="Maximum number of jobs.")
+@click.option("--cursor", help="Continue after the previous page.")
 def jobs(settings: Settings, **filters: Any) -> int:
-    """List jobs, the newest first.
+    """List jobs, newest first.
 
     A TIME is 2026-01-31, "2026-01-31 18:00", or 2h for two hours ago.
     """
@@ -50,7 +62,7 @@ def jobs(settings: Settings, **filters: Any) -> int:
     now = time.time_ns() // 1000
     table(_HEADINGS, [_row(job, now) for job in page.jobs], ("CLIENT", "FILES", "USER"))
     if page.cursor:
-        note(f"there are older ones: repeat with --cursor {page.cursor}")
+        note(f"there are older jobs: repeat with --cursor {page.cursor}")
     return DONE
 
 
@@ -72,9 +84,9 @@ def _row(job: Job, now: int) -> list[object]:
 @command()
 @click.argument("job_id", type=whole())
 def job(settings: Settings, job_id: int) -> int:
-    """Show the life of one job.
+    """Show one job.
 
-    Its events, and each run of a hook with how it ended and what it used.
+    Its events and its runs are listed by time, with the results and the resources used.
     """
     with settings.client() as hookd:
         found = hookd.get_job(job_id)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl start, end and syncrify as click knows them: for their help, and for mistakes."""
+"""hookctl start, end and syncrify for click, which prints their help and their errors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hookd.cli.command import Command, command, options
 @command()
 @options(*START)
 def start(settings: Settings, **values: Any) -> int:
-    """Say that a job starts; print its ID.
+    """Report the start of a job, and print its ID.
 
-    Exits with 75 where a gate hook refuses the job.
+    The exit status is 75 if a gate hook refuses the job.
     """
     return submit.start(settings, _given(values), [])
 
@@ -27,10 +27,10 @@ def start(settings: Settings, **values: Any) -> int:
 @click.argument("job_id", required=False)
 @options(*END)
 def end(settings: Settings, job_id: str | None, **values: Any) -> int:
-    """Say that a job has ended.
+    """Report the end of a job.
 
-    The job is named by the ID that start printed, by --server-job-id, or as the newest running
-    one of --profile, --user and --client-ip.
+    The job is given by the ID that start printed, by --server-job-id, or as the newest running
+    job with this --profile, --user and --client-ip.
     """
     return submit.end(settings, _given(values), [job_id] if job_id else [])
 
@@ -47,10 +47,10 @@ class _Verbatim(Command):
 @click.argument("words", nargs=-1, metavar=" ".join(f"${name}" for name in submit.SYNCRIFY))
 @click.pass_obj
 def syncrify(settings: Settings, words: tuple[str, ...]) -> int:
-    """Hand an event of Syncrify's on to hookd.
+    """Report an event of Syncrify.
 
-    Meant to be the jobHookScript in Syncrify's AppConfig.xml. $JOB_ID may be missing: then the
-    newest running job of the same client, profile and user is the one that ends.
+    This command is meant to be the jobHookScript in the AppConfig.xml of Syncrify. Without
+    $JOB_ID, the newest running job of the same client, profile and user ends.
     """
     return submit.syncrify(settings, list(words))
 

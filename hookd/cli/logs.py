@@ -28,10 +28,14 @@ STYLES = {3: "red", 4: "yellow", 5: "cyan"}
 
 @command()
 @click.argument("job_id", type=whole(), required=False)
-@click.option("--run", "run_id", type=whole(), metavar="ID", help="Only of this run of a hook.")
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on as records come.")
-@click.option("-n", "--lines", type=whole(0), help="So many of the last.")
-@click.option("--since", type=past, metavar="TIME", help="Nothing older, as in hookctl jobs.")
+@click.option("--run", "run_id", type=whole(), metavar="ID", help="Only records of this run.")
+@click.option(
+    "-f", "--follow", "following", is_flag=True, help="Print new records as they arrive."
+)
+@click.option("-n", "--lines", type=whole(0), help="Print only the last N records.")
+@click.option(
+    "--since", type=past, metavar="TIME", help="Only records since this time; see hookctl jobs."
+)
 def logs(
     settings: Settings,
     job_id: int | None,
@@ -42,8 +46,8 @@ def logs(
 ) -> int:
     """Show the records of hookd, or of one job.
 
-    They come from the journal, with each line that a hook has printed: the last 100, or all that
-    an option or a job asks for.
+    They come from the journal and include the output of the hooks. Without a job and without
+    options, the last 100 are shown.
     """
     if not has_journal():
         note("no journal on this machine: hookd's records are on its standard error")

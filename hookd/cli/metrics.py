@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl metrics: the server's figures as text, which prometheus_client writes.
+"""hookctl metrics: the metrics of the server as text, written by prometheus_client.
 
-The one place that knows that library: it costs a process seven megabytes and some thirty
-milliseconds, so the server tells values and nothing but this command loads it.
+Only this file imports that library. It costs a process seven megabytes and some thirty
+milliseconds, so the server returns values, and only this command loads it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
 
 
 @command()
-@click.option("--textfile", is_flag=True, help="As node_exporter's textfile collector reads it.")
+@click.option(
+    "--textfile", is_flag=True, help="Use the format of the textfile collector of node_exporter."
+)
 def metrics(settings: Settings, textfile: bool) -> int:
-    """Print all figures for a monitoring system.
+    """Print all metrics for a monitoring system.
 
-    In the OpenMetrics text format, which Prometheus reads; or, with --textfile, in its older one.
+    The format is OpenMetrics, which Prometheus reads, or the older text format with --textfile.
     """
     if settings.json and textfile:
-        raise click.UsageError("--json and --textfile are two formats; allowed: one of them")
+        raise click.UsageError("--json and --textfile exclude each other")
     with settings.client() as hookd:
         asked = GetMetrics()
         found = hookd.call("io.hookd.Manager.GetMetrics", asked, GetMetricsReply, repeat=True)

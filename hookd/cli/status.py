@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl status and hooks: how the daemon and its hooks are."""
+"""hookctl status and hooks: the state of the daemon and of its hooks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from hookd.system.terminal import print_json, say
 
 @command()
 def status(settings: Settings) -> int:
-    """Say whether hookd is well, or what is wrong.
+    """Show whether hookd is healthy, and what is wrong.
 
-    Exits with 1 where something is wrong, with 3 where no hookd answers.
+    The exit status is 1 if something is wrong, and 3 if no daemon answers.
     """
     with settings.client() as hookd:
         asked = GetStatus()
@@ -76,10 +76,9 @@ def _faults(found: Status) -> str:
 
 @command()
 def hooks(settings: Settings) -> int:
-    """List the hooks, each with its last result.
+    """List the hooks with their last results.
 
-    In the order in which they start.
-    """
+    They are in their start order."""
     with settings.client() as hookd:
         asked = ListHooks()
         found = hookd.call("io.hookd.Manager.ListHooks", asked, ListHooksReply, repeat=True).hooks

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a backup job calls: start, end, and both as Syncrify says them.
+"""The commands that a backup job calls: start, end and syncrify.
 
-Each function has the settings, the options that were given and the other words; it returns the
-exit code. Imported by each backup: no click here.
+Each function takes the settings, the options that were given and the other words, and returns the
+exit code. Every backup imports this file, so it does not import click.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WHO = ("profile", "user", "client_ip")
 
 
 def submit(call: Call) -> int:
-    """Do what a plain call asks for."""
+    """Execute a plain call."""
     if call.command == "syncrify":
         return syncrify(call.settings, call.words)
     if call.command == "end":
@@ -31,13 +31,13 @@ def submit(call: Call) -> int:
 
 
 def start(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
-    """Say that a job starts; print its ID."""
+    """Report the start of a job, and print its ID."""
     if words:
-        raise Misuse("start", f"found {words[0]!r}; allowed: options alone")
+        raise Misuse("start", f"takes options only, but {words[0]!r} was given")
     for name in ("profile", "client_ip"):
         if not values.get(name):
             flag = "--" + name.replace("_", "-")
-            raise Misuse("start", f"{flag} is missing; a job needs one")
+            raise Misuse("start", f"{flag} must be given")
     with settings.client() as hookd:
         answer = hookd.start_job(**{"user": "", **values})
     if settings.json:
@@ -50,7 +50,7 @@ def start(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
 
 
 def end(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
-    """Say that a job has ended, named by its ID, the server's own, or by whose it is."""
+    """Report the end of a job, given by its ID, the ID of the backup server, or its client."""
     values = dict(values)
     who = {name: values.pop(name) for name in _WHO if name in values}
     if len(words) > 1 or bool(words) + ("server_job_id" in values) + bool(who) != 1:
@@ -72,17 +72,17 @@ SYNCRIFY = (
     "EVENT", "CLIENT_IP", "CLIENT_BUILD_NO", "PROFILE", "USER", "FILE_COUNT", "BYTE_COUNT",
     "JOB_ID",
 )  # fmt: skip
-"""Syncrify's variables as its hook script is called with them; the last may be missing."""
+"""The variables that Syncrify passes to its hook script; the last one may be missing."""
 
 
 def syncrify(settings: Settings, words: list[str]) -> int:
-    """Hand an event of Syncrify's on to hookd. Any word is a value, whatever it looks like."""
+    """Report an event of Syncrify. Every word is a value, whatever it looks like."""
     if len(words) not in (len(SYNCRIFY) - 1, len(SYNCRIFY)):
         allowed = " ".join("$" + name for name in SYNCRIFY[:-1]) + " [$JOB_ID]"
-        raise Misuse("syncrify", f"found {len(words)} words; allowed: {allowed}")
+        raise Misuse("syncrify", f"takes these arguments, not {len(words)}: {allowed}")
     event, client_ip, build, profile, user, files, size, *rest = words
     if event not in ("true", "false"):
-        raise Misuse("syncrify", f"$EVENT: found {event!r}; allowed: true, false")
+        raise Misuse("syncrify", f"$EVENT: must be true or false, not {event!r}")
     file_count = _number("syncrify", "$FILE_COUNT", files)
     byte_count = _number("syncrify", "$BYTE_COUNT", size)
     who: dict[str, Any] = {"profile": profile, "user": user, "client_ip": client_ip}
@@ -103,7 +103,7 @@ def syncrify(settings: Settings, words: list[str]) -> int:
 def newest_running(hookd: Client, **who: Any) -> int:
     """Return the ID of the newest running job of this profile, user and client.
 
-    What is not given may be anything. Raises NoSuchJob.
+    An attribute that is not given may have any value. Raises NoSuchJob.
     """
     from hookd.manager_api import ListJobs, ListJobsReply  # not at every start of a job
 
@@ -115,13 +115,13 @@ def newest_running(hookd: Client, **who: Any) -> int:
 
 
 def refused(answer: StartJobReply) -> int:
-    """Say why a gate refused the job; return the exit code for it."""
+    """Print why a gate refused the job, and return the exit code."""
     note(f"job {answer.job_id} is refused: {answer.reason or 'no reason given'}")
     return GATE_REFUSED
 
 
 def judge(runs: list[HookRun]) -> int:
-    """Return the exit code of a command that waited; name each hook that failed in the end."""
+    """Return the exit code of a command that waited, and print each hook that failed."""
     bad = [run for run in last_attempts(runs) if run.result in _BAD]
     if not bad:
         return DONE

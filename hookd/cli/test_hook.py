@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl test: a true run of one hook, for an operator to see."""
+"""hookctl test: runs one hook for an operator."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ METHOD = "io.hookd.Manager.TestHook"
     type=click.Choice([phase.value for phase in Phase]),
     default=Phase.START.value,
     show_default=True,
-    help="Which event it is told of.",
+    help="Event that the hook is run for.",
 )
 @options(*WHO, *OF_A_START, *(one for one in OF_AN_END if one.name != "message"))
 @options(
-    msgspec.structs.replace(REQUEST_ID, help="The same ID again shows the run of before."),
-    msgspec.structs.replace(WAIT, help="As with start and end; here nothing else is possible."),
+    msgspec.structs.replace(
+        REQUEST_ID, help="ID of this request. A repeated ID shows the earlier run."
+    ),
+    msgspec.structs.replace(
+        WAIT, help="Accepted as for start and end; this command always waits."
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Start nothing; print what would be started.")
+@click.option("--dry-run", is_flag=True, help="Print what would be started, but start nothing.")
 def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
     """Run one hook as if for a job.
 
-    A true run, with the hook's user, limits and environment, and HOOKD_TEST=1 in it; of a parked
-    hook too. What it prints comes here as well as to the journal, until it ends.
+    The hook runs with its own user, limits and environment, and with HOOKD_TEST=1, even if it is
+    parked. Its output is printed here and goes to the journal.
     """
     call = TestHook(**(asked | {"hook": hook, "attributes": asked["attributes"] or None}))
     with settings.client() as hookd:

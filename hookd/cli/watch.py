@@ -59,7 +59,7 @@ Told = queue.SimpleQueue[SubscribeReply | Exception]
 def _seconds(word: str) -> float:
     """Return a number of seconds. float() takes more: nan, 1_0, digits of other scripts."""
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", word) is None or float(word) < LEAST_SEC:
-        raise click.BadParameter(f"found {word!r}; allowed: a number from {LEAST_SEC}")
+        raise click.BadParameter(f"must be a number of at least {LEAST_SEC}, not {word!r}")
     return float(word)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Moments as people write them on a command line."""
+"""Times on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hookd.config import options
 
 
 def past(value: str) -> int:
-    """Return a moment as microseconds since 1970.
+    """Return a time as microseconds since 1970.
 
     It is written `2026-01-31`, `"2026-01-31 18:00"`, or `2h` for two hours ago.
     """
@@ -24,5 +24,5 @@ def past(value: str) -> int:
         ago = options.time().parse(value)
     except ValueError:
         allowed = '2026-01-31, "2026-01-31 18:00", or 2h for two hours ago'
-        raise click.BadParameter(f"found {value!r}; allowed: {allowed}") from None
+        raise click.BadParameter(f"must be a time such as {allowed}, not {value!r}") from None
     return int((time.time() - ago) * 1_000_000)

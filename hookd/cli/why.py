@@ -17,9 +17,9 @@ from hookd.system.terminal import print_json
 @command()
 @click.argument("job_id", type=whole())
 def why(settings: Settings, job_id: int) -> int:
-    """Say of each hook why it ran for a job, or did not.
+    """Explain which hooks match the events of a job.
 
-    By the configuration of now.
+    The current configuration decides.
     """
     with settings.client() as hookd:
         asked = Explain(job_id=job_id)

@@ -175,4 +175,4 @@ def test_json_is_the_reply_itself(peer: Peer) -> None:
 def test_json_and_a_text_format_are_not_asked_for_together(scratch: Path) -> None:
     done = hookctl("--socket", scratch / "none", "--json", "metrics", "--textfile")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--json and --textfile are two formats" in done.stderr
+    assert "--json and --textfile exclude each other" in done.stderr

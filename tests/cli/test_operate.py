@@ -109,7 +109,7 @@ def test_cancel_ends_what_hangs_by_job_or_by_run(stuck: Daemon) -> None:
         assert [run.result for run in hanging()] == [Result.CANCELLED] * 2
         assert {run.reason for run in hanging()} == {f"requested by uid {os.geteuid()}"}
     again = hookctl("--socket", stuck.socket, "cancel", "1")
-    assert (again.returncode, again.stdout) == (0, "nothing of it waits or runs\n")
+    assert (again.returncode, again.stdout) == (0, "no run is waiting or running\n")
     as_json = hookctl("--socket", stuck.socket, "--json", "cancel", "1")
     assert json.loads(as_json.stdout) == {"runs": []}
     assert hookctl("--socket", stuck.socket, "cancel").returncode == 2

@@ -103,7 +103,7 @@ def test_pages_follow_one_another(running: Daemon) -> None:
     first = hookctl(*at)
     assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == ["3", "2"]
     found = re.fullmatch(
-        r"hookctl: there are older ones: repeat with --cursor (\S+)\n", first.stderr
+        r"hookctl: there are older jobs: repeat with --cursor (\S+)\n", first.stderr
     )
     assert found
     second = hookctl(*at, "--cursor", found.group(1))

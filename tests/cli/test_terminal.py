@@ -184,7 +184,7 @@ def test_an_argument_that_is_no_text_is_a_usage_error(told: Daemon, option: str)
         command = [HOOKCTL, b"--socket", bytes(told.socket), *json, b"start", *words]
         done = subprocess.run(command, capture_output=True)
         assert (done.returncode, done.stdout) == (2, b"")
-        assert b"allowed: text in UTF-8" in done.stderr
+        assert b"must be text in UTF-8" in done.stderr
         assert RAW.search(done.stderr.decode()) is None
 
 
