@@ -79,9 +79,9 @@ def test_a_job_and_all_its_records(greeting: Box, way: str) -> None:
     started, output, ended = greeting.records(f"HOOKD_JOB_ID={job}", "HOOKD_HOOK=greet")
     for record in (started, ended):
         assert {key: record.get(key) for key in FIELDS} == FIELDS
+        assert int(record["OBJECT_PID"]) > 1
     for record in (started, output, ended):
         assert record["_SYSTEMD_UNIT"] == "hookd-runner.service"
-        assert int(record["OBJECT_PID"]) > 1
         assert record["HOOKD_RUN_ID"] == started["HOOKD_RUN_ID"]
     assert started["MESSAGE_ID"] == RUN_STARTED
     assert (output["SYSLOG_IDENTIFIER"], output["HOOKD_STREAM"], output["MESSAGE"]) == (
