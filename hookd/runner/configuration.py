@@ -96,7 +96,7 @@ class Configuration:
         Another reason in between is in `status` and in the results of the runs.
         """
         before = self.unusable.get(hook)
-        if before == reason or self.loaded is None or hook not in self.loaded.plans:
+        if before == reason or self.loaded is None or hook not in self.loaded.specs:
             return
         if reason is None:
             del self.unusable[hook]
@@ -151,16 +151,16 @@ class Configuration:
     def _use_all(self, loaded: Loaded) -> None:
         self.loaded, self._held, self.errors = loaded, None, []
         self._on_adopted()
-        detail = f"{len(loaded.plans)} hooks configured"
+        detail = f"{len(loaded.specs)} hooks configured"
         self._journal.send(records.CONFIG_LOADED, detail=detail)
         for note in loaded.notes:
             if note not in self._said:
                 self._said.add(note)
                 self._journal.send(records.CONFIG_NOTE, detail=note)
-        for hook in self.unusable.keys() - loaded.plans.keys():
+        for hook in self.unusable.keys() - loaded.specs.keys():
             del self.unusable[hook]
         reasons = _reasons(loaded)
-        for hook in loaded.plans:
+        for hook in loaded.specs:
             self.found(hook, reasons.get(hook))
 
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 
 from hookd.config.files import Read
-from hookd.runner.launch.accounts import Book
+from hookd.runner.launch.accounts import AccountCache
 from hookd.runner.loading import Loaded, Loader
-from hookd.runner.run.preparation import Preparations
 from hookd.runner.run.program_check import Checker
+from hookd.runner.run.resolver import Resolver
 from hookd.system import trust
 from hookd.system.lookups import Lookups
 
@@ -25,8 +25,8 @@ def inspect(read: Read, fallback: str | None) -> tuple[list[str], list[str]]:
 
 async def _examine(read: Read, fallback: str | None) -> Loaded:
     lookups = Lookups()
-    preparations = Preparations(lookups, Checker(trust.trusted_uids()), Book())
-    loader = Loader(None, fallback, preparations)
+    resolver = Resolver(lookups, Checker(trust.trusted_uids()), AccountCache())
+    loader = Loader(None, fallback, resolver)
     try:
         return await loader.examine(read.config, list(read.notes))
     finally:

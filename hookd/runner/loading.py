@@ -17,11 +17,12 @@ import msgspec
 from hookd.config import files
 from hookd.config.files import Trail
 from hookd.config.parse import Config
+from hookd.runner.launch import capabilities
 from hookd.runner.launch.accounts import Account
 from hookd.runner.launch.cgroup import Groups
-from hookd.runner.run import capabilities, program_check
-from hookd.runner.run.invocation import PreparedHook
-from hookd.runner.run.preparation import Preparations, words
+from hookd.runner.run import program_check
+from hookd.runner.run.invocation import HookSpec
+from hookd.runner.run.resolver import Resolver, words
 from hookd.system.lookups import Unanswered
 
 READ_SEC = 15.0  # for all files of the configuration
@@ -33,7 +34,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """A configuration that may be used here. `unusable`: hooks that cannot run now, and why."""
 
     config: Config
-    plans: dict[str, PreparedHook]
+    specs: dict[str, HookSpec]
     notes: list[str]
     unusable: dict[str, list[str]]
     accounts: dict[str, Account]
@@ -55,13 +56,13 @@ class Loader:
         self,
         path: Path | None,
         fallback: str | None,
-        preparations: Preparations,
+        resolver: Resolver,
     ) -> None:
         self._path = path
         self._fallback = fallback
-        self._lookups = preparations.lookups
-        self._checker = preparations.checker
-        self._book = preparations.record
+        self._lookups = resolver.lookups
+        self._checker = resolver.checker
+        self._accounts = resolver.accounts
 
     async def load(self, groups: Groups | None) -> Loaded:
         """Read the files and look at what the hooks need.
@@ -78,38 +79,36 @@ class Loader:
 
     async def examine(self, config: Config, notes: list[str]) -> Loaded:
         """Look at what each hook needs; what is worth a note is added to those of the files."""
-        plans = {
-            hook.name: PreparedHook.of(hook, self._fallback) for hook in config.hooks.values()
-        }
+        specs = {hook.name: HookSpec.of(hook, self._fallback) for hook in config.hooks.values()}
         room = asyncio.Semaphore(ABREAST)
-        found = await asyncio.gather(*(self._examine(plan, room) for plan in plans.values()))
-        unusable = {name: why for name, (_, why) in zip(plans, found, strict=True) if why}
+        found = await asyncio.gather(*(self._examine(spec, room) for spec in specs.values()))
+        unusable = {name: why for name, (_, why) in zip(specs, found, strict=True) if why}
         accounts = {
-            name: account for name, (account, _) in zip(plans, found, strict=True) if account
+            name: account for name, (account, _) in zip(specs, found, strict=True) if account
         }
-        signs = [line for plan in plans.values() for line in capabilities.shell_signs(plan.hook)]
-        return Loaded(config, plans, notes + signs, unusable, accounts)
+        signs = [line for spec in specs.values() for line in capabilities.shell_signs(spec.hook)]
+        return Loaded(config, specs, notes + signs, unusable, accounts)
 
     async def _examine(
-        self, plan: PreparedHook, room: asyncio.Semaphore
+        self, spec: HookSpec, room: asyncio.Semaphore
     ) -> tuple[Account | None, list[str]]:
         """Return whom a hook runs as, and what speaks against running it here."""
         account, problems = None, []
         async with room:
             try:
                 account = await self._lookups.answer(
-                    plan.wanted,
-                    partial(self._book.look_up, plan.wanted),
+                    spec.wanted,
+                    partial(self._accounts.look_up, spec.wanted),
                     LOOK_SEC,
-                    lambda: words(plan),
+                    lambda: words(spec),
                 )
             except (LookupError, Unanswered) as e:
                 problems.append(str(e))
             trail = Trail()
-            look = partial(program_check.problems, self._checker, plan, account, trail)
+            look = partial(program_check.problems, self._checker, spec, account, trail)
             try:
                 problems += await self._lookups.answer(
-                    ("hook", plan.hook.name, plan.hook.digest, account),
+                    ("hook", spec.hook.name, spec.hook.digest, account),
                     look,
                     LOOK_SEC,
                     trail.words,

@@ -23,8 +23,8 @@ from hookd.runner.launch.cgroup import Groups
 from hookd.runner.loading import Loader
 from hookd.runner.run import invocation
 from hookd.runner.run.outcome import Cause
+from hookd.runner.run.services import Services
 from hookd.runner.run.supervisor import Supervisor
-from hookd.runner.run.tools import Tools
 from hookd.system import faults, records
 from hookd.system.journal import Journal
 
@@ -56,9 +56,9 @@ class Runner:
         self._stopping = False
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
-        self._tools = tools = Tools.of(groups, journal)
-        loader = Loader(path, default_user, tools.preparations)
-        self.configuration = Configuration(loader, groups, journal, send, tools.pool.forget)
+        self._services = services = Services.of(groups, journal)
+        loader = Loader(path, default_user, services.resolver)
+        self.configuration = Configuration(loader, groups, journal, send, services.pool.forget)
 
     @property
     def status(self) -> str:
@@ -68,7 +68,7 @@ class Runner:
         loaded, unusable = self.configuration.loaded, len(self.configuration.unusable)
         if loaded is None:
             return "Reading the configuration"
-        words = f"{len(self._running)} hooks run, {len(loaded.plans)} configured"
+        words = f"{len(self._running)} hooks run, {len(loaded.specs)} configured"
         return f"{words}, {unusable} unusable" if unusable else words
 
     @property
@@ -94,7 +94,7 @@ class Runner:
 
     def start(self) -> None:
         """Make ready to run hooks. Raises ProgramError."""
-        self._tools.pool.start()
+        self._services.pool.start()
 
     def welcome(self) -> list[link.Message]:
         """Return what a server that connects is told first.
@@ -160,7 +160,7 @@ class Runner:
         """Let running hooks end, for so many seconds, then end them; no new one starts."""
         self._stopping = True
         for run in list(self._running.values()):
-            if run.preparation is not None:  # what it needs may never answer
+            if run.resolving:  # what it needs may never answer
                 run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
         if not await self._all_ended(drain):
             longest = self.longest_end
@@ -177,7 +177,7 @@ class Runner:
     def close(self) -> None:
         """End the processes that runs are started from."""
         self.configuration.close()
-        self._tools.close()
+        self._services.close()
 
     def _begin(self, start: link.Start) -> None:
         if start.run_id in self._running or start.run_id in self._ended:
@@ -191,15 +191,15 @@ class Runner:
             self._answer(start.run_id, unstarted(Result.INTERRUPTED, "the runner is stopping"))
             return
         loaded = self.configuration.loaded
-        plan = None if loaded is None else loaded.plans.get(start.hook)
-        if plan is None:
+        spec = None if loaded is None else loaded.specs.get(start.hook)
+        if spec is None:
             self._unknown(start)
             return
 
         def printed(stream: str, text: str) -> None:
             self._send(link.Printed(start.run_id, stream, text))
 
-        run = Supervisor(self._tools, plan, start, self._has_started, self._has_ended, printed)
+        run = Supervisor(self._services, spec, start, self._has_started, self._has_ended, printed)
         self._running[start.run_id] = run
         try:
             run.begin()
@@ -209,8 +209,11 @@ class Runner:
 
     def _run_of(self, pid: int) -> int | None:
         """Return the run that a process belongs to: the one whose launcher is above it."""
-        begun = {i: run for i, run in self._running.items() if run.started_usec is not None}
-        launchers = {run.launcher.pid: run_id for run_id, run in begun.items()}
+        launchers = {
+            run.launcher.pid: run_id
+            for run_id, run in self._running.items()
+            if run.launcher is not None
+        }
         while pid > 1 and pid not in launchers:
             pid = process.status(pid).parent
         return launchers.get(pid)

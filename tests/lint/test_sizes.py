@@ -14,9 +14,7 @@ FILE_LINES, CLASS_METHODS, FUNCTION_LINES, TEST_LINES = 400, 25, 50, 60
 MOCKS_PER_1000_LINES = 2
 MOCK = re.compile(r"\bmock\.|\b\w*Mock\(|\bmonkeypatch\.set(attr|item)\b|\bpatch\(")
 
-EXCEPTIONS: dict[str, str] = {
-    "hookd/runner/run/supervisor.py": "one run from its order to its receipt, read in one sitting",
-}
+EXCEPTIONS: dict[str, str] = {}
 """What is larger all the same, and why it would be worse in pieces."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hookd.config.parse import Source, parse
-from hookd.runner.run.capabilities import shell_signs
+from hookd.runner.launch.capabilities import shell_signs
 from hookd.runner.run.program_check import Checker
 from hookd.system.trust import PathError, trusted_uids
 

@@ -14,12 +14,13 @@ import pytest
 
 from hookd.config.parse import Source, parse
 from hookd.model import Result
-from hookd.runner.launch import accounts, process
+from hookd.runner.launch import accounts, process, process_tree
 from hookd.runner.launch.orphans import Orphans
 from hookd.runner.launch.pool import Pool
 from hookd.runner.launch.profile import Profile, Report
 from hookd.runner.launch.slices import Slices
 from hookd.runner.run.termination import Survivors
+from hookd.system import faults
 from hookd.system.records import RUN_SURVIVORS
 from tests.support.eventually import eventually
 from tests.support.leftovers import alive
@@ -113,8 +114,19 @@ def test_what_hangs_in_the_kernel_is_a_survivor_until_it_is_gone(
     eventually(lambda: not runner.launchers())
 
 
-def test_what_outlives_its_run_is_ended_later(scratch: Path) -> None:
+def test_what_outlives_its_run_is_ended_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of hookd's own on the way is no reason to leave it alone."""
+    recorded: list[str] = []
+    usual = process_tree.end
+
+    def fail_once(root: int) -> Iterator[int]:
+        monkeypatch.setattr(process_tree, "end", usual)
+        raise RuntimeError("nobody expects that")
+
+    monkeypatch.setattr(process_tree, "end", fail_once)
+
     async def outlive() -> None:
+        faults.Faults(lambda fields, detail: recorded.append(detail))
         pool, slices = Pool(), Slices()
         pool.start()
         limits = parse([Source("x", "x", b'command = "/x"')]).hooks["x"].limits
@@ -140,3 +152,4 @@ def test_what_outlives_its_run_is_ended_later(scratch: Path) -> None:
         await asyncio.sleep(0)  # what was cancelled ends
 
     asyncio.run(asyncio.wait_for(outlive(), 20))
+    assert len(recorded) == 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whom hooks run as: users and their groups, looked up again for the runs of each moment.
+"""The accounts that hooks run as: users and their groups, looked up anew every few seconds.
 
-The answer may come over a network (NSS), or never: nothing here is called in the loop, see
-`hookd.system.lookups`; `Book` keeps an answer for a moment, so that most runs need not ask.
+An answer may come over a network (NSS), or never, so nothing here is called in the event loop, see
+`hookd.system.lookups`. `AccountCache` keeps an answer for a moment: most runs need not ask.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True):
     fallback: str | None = None
 
 
-class Book:
+class AccountCache:
     """The accounts of the last moments, by whom was wanted."""
 
     def __init__(self) -> None:

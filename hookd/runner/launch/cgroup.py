@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A control group for each launcher and so for each run, where cgroup v2 is delegated to us.
+"""A control group for each launcher and so for each run, where cgroup v2 is delegated to it.
 
-Only there (systemd marks what `Delegate=yes` hands over; see its CGROUP_DELEGATION document):
-without the mark nothing is touched, and `hookd.runner.run.limit_poller` bounds memory and
-processes. By the rule that only leaves have processes, the runner itself and its zygote move into
-a leaf of their own. Names and meanings of the files: the kernel's admin-guide/cgroup-v2.
+systemd marks the groups that `Delegate=yes` hands over (see its CGROUP_DELEGATION document).
+Without the mark nothing is touched, and the limit poller bounds memory and processes. Only leaves
+may have processes, so the runner and its zygote move into a leaf of their own. For the names and
+meanings of the files see the kernel's admin-guide/cgroup-v2.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ LONGEST_PAUSE_SEC = 30.0  # and when none does
 REMEMBERED = 1000  # ends that nobody has asked for: most strays are no run's main process
 
 
-class Estate:
+class OrphanedRun:
     """What a launcher left when it died. `main` is the run's main process, 0 where none is known.
 
     `found` are those of it that were alive, `left` those that are when the patience is over.
@@ -48,39 +48,39 @@ class Orphans:
         self._pool = pool
         self._slices = slices
         self._ended: dict[int, Report] = {}
-        self._owners: dict[int, Estate] = {}
-        self._open: list[Estate] = []
+        self._owners: dict[int, OrphanedRun] = {}
+        self._open: list[OrphanedRun] = []
         self._awake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def heirless(self) -> list[int]:
+    def unclaimed(self) -> list[int]:
         """Return the strays that are not known to be any run's, the oldest first."""
         return [pid for pid in self._pool.strays() if pid not in self._owners]
 
-    async def clear(self, main: int, patience: float, group: Group | None) -> Estate:
+    async def clear(self, main: int, patience: float, group: Group | None) -> OrphanedRun:
         """End what the launcher of this main process left, for so many seconds.
 
         What is alive after that is killed all the same, when it can be. After a fifth of that time
         the kernel kills what is in the run's control group: processes that fork and exit faster
         than a slow machine lists them are gone before they are signalled.
         """
-        estate = Estate(main)
-        estate.last = self._ended.pop(main, None)
-        self._open.append(estate)
-        self._owners[main] = estate
+        run = OrphanedRun(main)
+        run.last = self._ended.pop(main, None)
+        self._open.append(run)
+        self._owners[main] = run
         self.stir()
         loop = asyncio.get_running_loop()
         last = None if group is None else loop.call_later(patience / 5, group.kill)
         try:
-            await asyncio.wait_for(estate.settled.wait(), patience)
+            await asyncio.wait_for(run.settled.wait(), patience)
         except TimeoutError:
-            estate.left = await self._slices.gather(self._left(estate))
+            run.left = await self._slices.gather(self._left(run))
         finally:
             if last is not None:
                 last.cancel()
-            self._open.remove(estate)
-            self._owners = {p: one for p, one in self._owners.items() if one is not estate}
-        return estate
+            self._open.remove(run)
+            self._owners = {p: one for p, one in self._owners.items() if one is not run}
+        return run
 
     def stir(self) -> None:
         """Look for strays now: a launcher has died."""
@@ -114,13 +114,13 @@ class Orphans:
 
     async def _go_round(self) -> bool:
         """Go through all strays once; return whether there were any."""
-        estates = list(self._open)
-        for estate in estates:
-            estate.waiting = False
+        runs = list(self._open)
+        for run in runs:
+            run.waiting = False
         left = await self._slices.gather(self._round())
-        for estate in estates:
-            if not estate.waiting:
-                estate.settled.set()
+        for run in runs:
+            if not run.waiting:
+                run.settled.set()
         return bool(left)
 
     def _round(self) -> Iterator[int]:
@@ -134,21 +134,21 @@ class Orphans:
                 self._claim(pid).found.add(pid)
             yield 0
 
-    def _left(self, estate: Estate) -> Iterator[int]:
-        """Go through what is alive of an estate."""
+    def _left(self, run: OrphanedRun) -> Iterator[int]:
+        """Go through what is alive of an run."""
         for pid in self._pool.strays():
-            if self._claim(pid) is estate:
+            if self._claim(pid) is run:
                 yield pid if process.status(pid).alive else 0
                 yield from process_tree.living(pid)
 
-    def _claim(self, pid: int) -> Estate:
+    def _claim(self, pid: int) -> OrphanedRun:
         """Return whose a stray is, or a process below one: by its parent, by its session."""
         owner = self._owners.get(pid)
         if owner is None:
             found = process.status(pid)
             owner = self._owners.get(found.parent) or self._owners.get(found.session)
         if owner is None:
-            owner = self._open[-1] if self._open else Estate(0)
+            owner = self._open[-1] if self._open else OrphanedRun(0)
         self._owners[pid] = owner
         owner.waiting = True
         return owner

@@ -30,6 +30,7 @@ from hookd.system import faults
 IDLE_SEC = 120.0
 RUNS = 2000  # runs of one launcher: its own CPU time counts against the limit that it passes on
 FORKS = 32  # launchers asked for at a time: more questions could overrun the zygote's socket
+MAX_PACKETS = 4  # of a launcher that may lie unread: two reports, an end, one to spare
 OPEN_FILES = 1024  # the soft limit where none is set: the kernel's and systemd's default
 IO_CLASSES = {
     "realtime": psutil.IOPRIO_CLASS_RT,
@@ -166,10 +167,11 @@ class Launcher:
         self._loop.add_reader(self.pidfd, self._called, self._died)
 
     def _died(self) -> None:
-        if self.listens and not self.broken:
-            self._readable()  # what it had still said; there are never more than two reports
+        for _ in range(MAX_PACKETS):  # that it has sent and nobody has read yet
+            if not self.listens or not faults.guarded("a launcher", self._readable):
+                break
         if not self.alive:
-            return  # who listened has parted with it
+            return  # its run has parted with it meanwhile
         self._hang_up()
         if self.listener is not None:
             self.listener(None)

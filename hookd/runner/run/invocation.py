@@ -20,7 +20,7 @@ _EVENT_FIELDS = tuple(f"HOOKD_{name}" for name in EVENT_VARIABLES)
 _encoder = msgspec.json.Encoder()
 
 
-class PreparedHook(msgspec.Struct, frozen=True):
+class HookSpec(msgspec.Struct, frozen=True):
     """A hook, and what must be looked up for each of its runs: whom it runs as, and its program.
 
     `search` is the PATH that env(1) looks for an interpreter in.
@@ -31,14 +31,14 @@ class PreparedHook(msgspec.Struct, frozen=True):
     search: str
 
     @classmethod
-    def of(cls, hook: Hook, fallback: str | None) -> PreparedHook:
-        """Return the plan for a hook; `fallback` is the user of hooks that name none."""
+    def of(cls, hook: Hook, fallback: str | None) -> HookSpec:
+        """Return the spec for a hook; `fallback` is the user of hooks that name none."""
         run = hook.run
         wanted = Wanted(run.user, run.group, None if run.user is not None else fallback)
         return cls(hook, wanted, run.environment.get("PATH", PATH))
 
 
-class Guise(msgspec.Struct, frozen=True):
+class LaunchSettings(msgspec.Struct, frozen=True):
     """What the account of the moment makes of a hook: the same for its runs until that changes.
 
     `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
@@ -50,7 +50,7 @@ class Guise(msgspec.Struct, frozen=True):
     environment: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, hook: Hook, account: Account, confine: bool) -> Guise:
+    def of(cls, hook: Hook, account: Account, confine: bool) -> LaunchSettings:
         """Return what a hook has that runs as this account."""
         environment = account.environment() | hook.run.environment
         return cls(account, Profile.of(account, hook.limits, confine), _encoded(environment))
@@ -61,8 +61,8 @@ class Invocation:
 
     __slots__ = ("argv", "env", "fields")
 
-    def __init__(self, plan: PreparedHook, guise: Guise, start: Start) -> None:
-        hook, event = plan.hook, start.event
+    def __init__(self, spec: HookSpec, settings: LaunchSettings, start: Start) -> None:
+        hook, event = spec.hook, start.event
         told = template.environment(event)
         own = {
             "HOOKD_HOOK": hook.name,
@@ -70,7 +70,7 @@ class Invocation:
             "HOOKD_ATTEMPT": str(start.attempt),
         }
         self.argv = [arg.encode() for arg in hook.command.expand(event)]
-        self.env = [*guise.environment, *_encoded(told | own, but=hook.run.environment)]
+        self.env = [*settings.environment, *_encoded(told | own, but=hook.run.environment)]
         for number, text in enumerate(self.argv):
             if len(text) > template.MAX_WORD or 0 in text:
                 raise _refused(f"argument {number}", text)
@@ -93,9 +93,9 @@ def _refused(what: str, text: bytes) -> SpawnError:
     )
 
 
-def stdin(plan: PreparedHook, start: Start) -> int:
+def stdin(spec: HookSpec, start: Start) -> int:
     """Return a descriptor for the program's 0: the event as one JSON document, or nothing."""
-    if plan.hook.run.stdin == "null":
+    if spec.hook.run.stdin == "null":
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     document = {
         "hook": start.hook,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A look at runs that take a while: memory and processes of the tree, and a stopped launcher.
+"""Polls runs that last: memory and processes of the process tree, and a stopped launcher.
 
-Where no cgroup bounds a run, this is what its limits on memory and processes rest on: a weaker
-promise, since what happens between two looks is not seen. So for what has left its run's cgroup,
-as `su -` and `systemd-run --scope` do. One task for all, in short slices; it never takes more
-than a small part of the runner's time.
+Where no cgroup bounds a run, its limits on memory and processes rest on this poll. That is weaker,
+since what happens between two polls is not seen. The same holds for processes that have left the
+cgroup of their run, as `su -` and `systemd-run --scope` do. One task polls all runs in short
+slices; it never takes more than a small part of the runner's time.
 """
 
 from __future__ import annotations
@@ -13,35 +13,40 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
+from hookd.model import Result
 from hookd.runner.launch import process, process_tree
 from hookd.runner.launch.pool import Launcher
 from hookd.runner.launch.slices import Slices
-from hookd.runner.run.outcome import Course
+from hookd.runner.run.outcome import Cause, Observed
 from hookd.system import faults
 
-SOON_SEC = 0.02  # between two looks at a run with such limits
-KEPT_SEC = 0.1  # between two looks at a run whose limits the kernel keeps
-LATER_SEC = 1.0  # between two looks at any other
-SHARE = 20  # one part in so many of the time may be spent looking
-ENOUGH = 100  # processes beyond the limit: a fork bomb need not be counted to its end
-NOTEWORTHY = 1.05  # times the largest sum until now: from then on what is shared is looked at
+SOON_SEC = 0.02  # between two polls of a run with such limits
+KEPT_SEC = 0.1  # between two polls of a run whose limits the kernel enforces
+LATER_SEC = 1.0  # between two polls of any other run
+SHARE = 20  # polling may take one part in this many of the time
+ENOUGH = 100  # processes beyond the limit that are counted: a fork bomb has no end
+NOTEWORTHY = 1.05  # times the largest sum so far: above it, shared memory is told apart
 
 
 class PolledRun(Protocol):
-    """A run, as far as the watch needs it."""
+    """What the poller needs of a run."""
 
-    launcher: Launcher
-    course: Course
+    observed: Observed
 
-    def overstepped(self, limit: str, reason: str | None = None) -> None:
-        """Take the word that the run is beyond a limit, and by how much."""
+    @property
+    def launcher(self) -> Launcher | None:
+        """The launcher that has the run, None where none has it."""
+        ...
+
+    def end(self, cause: Cause, grace: float | None = None) -> None:
+        """End the run for this cause, with so many seconds between TERM and KILL."""
 
     def give_up(self, error: Exception) -> None:
         """End the run for an error of hookd's own."""
 
 
 class LimitPoller:
-    """Looks at runs from `add` to `remove`."""
+    """Polls each run from `add` to `remove`."""
 
     def __init__(self, slices: Slices) -> None:
         self._loop = asyncio.get_running_loop()
@@ -52,18 +57,18 @@ class LimitPoller:
         self._spent = 0.0
 
     def add(self, run: PolledRun) -> None:
-        """Begin to look at a run."""
+        """Poll a run from now on."""
         due = self._loop.time() + interval(run)
         self._runs[run] = due
         if self._task is None and (self._timer.when is None or due < self._timer.when):
             self._timer.at(due)
 
     def remove(self, run: PolledRun) -> None:
-        """Leave a run alone from now on."""
+        """Poll a run no more."""
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Look no more."""
+        """Poll nothing any more."""
         self._runs.clear()
         self._timer.cancel()
         if self._task is not None:
@@ -89,12 +94,12 @@ class LimitPoller:
     async def _look_at(self, run: PolledRun) -> None:
         try:
             await self._slices.gather(self._steps(run))
-        except Exception as e:  # whatever it is, it is this run's
-            faults.report(e, "a look at a run")
+        except Exception as e:  # whatever it is, it concerns this run alone
+            faults.report(e, "the poll of a run")
             run.give_up(e)
 
     def _steps(self, run: PolledRun) -> Iterator[None]:
-        """Look at one run, for as long as it is one, and count the time."""
+        """Poll one run until it is removed, and count the time."""
         steps = look(run)
         while run in self._runs:
             began = self._loop.time()
@@ -108,21 +113,26 @@ class LimitPoller:
 
 
 def interval(run: PolledRun) -> float:
-    """Return the seconds between two looks at a run."""
-    profile = run.launcher.profile
-    if profile.memory is None and profile.processes is None:
+    """Return the seconds between two polls of a run."""
+    launcher = run.launcher
+    if launcher is None or (
+        launcher.profile.memory is None and launcher.profile.processes is None
+    ):
         return LATER_SEC
-    return SOON_SEC if run.launcher.group is None or run.course.outside else KEPT_SEC
+    return SOON_SEC if launcher.group is None or run.observed.outside else KEPT_SEC
 
 
 def look(run: PolledRun) -> Iterator[None]:
-    """Look at one run, a process in each step; tell it of a limit that it has overstepped."""
-    launcher, group, allowed = run.launcher, run.launcher.group, run.launcher.profile.processes
-    if process.status(launcher.pid).state == "T":  # traced ("t") is an administrator's doing
-        launcher.kill()  # only a hook of its own does that; it goes with its launcher
+    """Poll one run, a process in each step, and end it where it is beyond a limit."""
+    launcher = run.launcher
+    if launcher is None:
+        return
+    group, allowed = launcher.group, launcher.profile.processes
+    if process.status(launcher.pid).state == "T":  # an administrator may trace it ("t")
+        launcher.kill()  # only its own hook stops it, and ends with it
         return
     if group is not None and (limit := group.limit_hit()):
-        run.overstepped(limit)
+        _exceeded(run, limit)
         return
     members = group.members() if group is not None else frozenset()
     count, outside = 0, list[int]()
@@ -134,36 +144,41 @@ def look(run: PolledRun) -> Iterator[None]:
             break
         yield
     if not outside:
-        return  # the kernel keeps the limits of all of it
-    run.course.outside = group is not None
+        return  # the kernel enforces the limits on all of it
+    run.observed.outside = group is not None
     if allowed is not None and count > allowed:
         more = "" if count <= allowed + ENOUGH else "at least "
-        run.overstepped("processes", f"it had {more}{count} processes, {allowed} are allowed")
+        _exceeded(run, "processes", f"it had {more}{count} processes, {allowed} are allowed")
         return
-    yield from _weigh(run, outside, group.held() if group is not None else 0)
+    yield from _weigh(run, launcher, outside)
 
 
-def _weigh(run: PolledRun, pids: list[int], held: int) -> Iterator[None]:
-    """Look at the memory of these, and of what else is `held`.
+def _exceeded(run: PolledRun, limit: str, reason: str | None = None) -> None:
+    """End a run at once that is beyond a limit. `reason` says by how much."""
+    run.end(Cause(Result.LIMIT, limit=limit, reason=reason), 0)
 
-    What processes share is found out only where it matters: beyond the limit, or for a new peak.
+
+def _weigh(run: PolledRun, launcher: Launcher, pids: list[int]) -> Iterator[None]:
+    """Add up the memory of these processes and of the run's group.
+
+    What processes share is determined only where it matters: beyond the limit, or for a new peak.
     """
-    allowed, course = run.launcher.profile.memory, run.course
-    used = held
+    allowed, observed = launcher.profile.memory, run.observed
+    used = held = launcher.group.held() if launcher.group is not None else 0
     for pid in pids:
         used += process.resident(pid)
         yield
     beyond = allowed is not None and used > allowed
-    if not beyond and used <= course.weighed * NOTEWORTHY:
+    if not beyond and used <= observed.weighed * NOTEWORTHY:
         return
-    course.weighed = max(course.weighed, used)
+    observed.weighed = max(observed.weighed, used)
     if len(pids) > 1:
         used = held
         for pid in pids:
             used += process.proportional(pid)
             yield
-    course.peak = max(course.peak, used)
+    observed.peak = max(observed.peak, used)
     if allowed is not None and used > allowed:
-        run.overstepped(
-            "memory", f"it used {used >> 20} MB of memory, {allowed >> 20} MB are allowed"
+        _exceeded(
+            run, "memory", f"it used {used >> 20} MB of memory, {allowed >> 20} MB are allowed"
         )

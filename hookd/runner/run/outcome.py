@@ -14,7 +14,7 @@ from hookd.config.parse import Limits
 from hookd.model import Receipt, Result
 from hookd.runner.launch import abi
 from hookd.runner.launch.profile import Report
-from hookd.runner.run.invocation import PreparedHook
+from hookd.runner.run.invocation import HookSpec
 from hookd.runner.run.output import Output
 
 SKIP = 75  # the exit status by which a hook says that it had nothing to do (EX_TEMPFAIL)
@@ -28,8 +28,8 @@ class Cause(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class Course(msgspec.Struct):
-    """What is known of a run's course: the launcher's two reports, and hookd's own doing.
+class Observed(msgspec.Struct):
+    """What is known of a run's observed: the launcher's two reports, and hookd's own doing.
 
     `hit` is a limit that the kernel says was met. `group_peak` and `group_cpu_usec` are what the
     control group has used, None where there is none that knows; `peak` is the most memory that
@@ -99,7 +99,7 @@ class Course(msgspec.Struct):
         now, clock = time.time_ns(), time.monotonic_ns()
         began = first.monotonic_ns if first is not None else clock
         ended = last.monotonic_ns if last is not None else clock
-        ending = judge(self.cause, last, limits, self.hit)
+        ending = classify(self.cause, last, limits, self.hit)
         return Receipt(
             result=ending.result,
             exit_status=ending.exit_status,
@@ -119,7 +119,7 @@ class Course(msgspec.Struct):
         )
 
 
-class Ending(msgspec.Struct, frozen=True):
+class ProcessOutcome(msgspec.Struct, frozen=True):
     """The part of a receipt that is judged."""
 
     result: Result
@@ -129,7 +129,9 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-def judge(cause: Cause | None, last: Report | None, limits: Limits, hit: str | None) -> Ending:
+def classify(
+    cause: Cause | None, last: Report | None, limits: Limits, hit: str | None
+) -> ProcessOutcome:
     """Return how a run ended.
 
     `cause` is hookd's own doing and decides where there is one; `last` is the main process's end,
@@ -144,14 +146,16 @@ def judge(cause: Cause | None, last: Report | None, limits: Limits, hit: str | N
         return _caused(cause, status, name)
     limit = _limit(code, last.cpu_usec, limits) or (hit if code not in (0, SKIP) else None)
     if limit is not None:
-        return Ending(Result.LIMIT, status, name, limit)
+        return ProcessOutcome(Result.LIMIT, status, name, limit)
     if name is not None:
-        return Ending(Result.SIGNALLED, None, name)
-    return Ending({0: Result.SUCCESS, SKIP: Result.SKIPPED}.get(code, Result.FAILED), status)
+        return ProcessOutcome(Result.SIGNALLED, None, name)
+    return ProcessOutcome(
+        {0: Result.SUCCESS, SKIP: Result.SKIPPED}.get(code, Result.FAILED), status
+    )
 
 
-def _caused(cause: Cause, status: int | None, name: str | None) -> Ending:
-    return Ending(cause.result, status, name, cause.limit, cause.reason)
+def _caused(cause: Cause, status: int | None, name: str | None) -> ProcessOutcome:
+    return ProcessOutcome(cause.result, status, name, cause.limit, cause.reason)
 
 
 def _limit(code: int, cpu_usec: int, limits: Limits) -> str | None:
@@ -178,20 +182,20 @@ CANNOT_RUN = frozenset({errno.EACCES, errno.ENOENT, errno.ENOEXEC})
 """Errors of execve(2) that any run of the hook would meet."""
 
 
-def unstarted_words(plan: PreparedHook) -> str:
+def unstarted_words(spec: HookSpec) -> str:
     """Return in words why a launcher had to be ended before it had started the program."""
-    hook = plan.hook
+    hook = spec.hook
     return (
         f"it was not started within {hook.limits.timeout:g} s: {hook.run.working_directory} or "
         f"{hook.command.program} does not answer, or its launcher was stopped"
     )
 
 
-def spawn_words(report: Report, plan: PreparedHook, user: str) -> str:
+def spawn_words(report: Report, spec: HookSpec, user: str) -> str:
     """Return in words why a launcher could not start the program as this user."""
-    code, program = report.status, plan.hook.command.program
+    code, program = report.status, spec.hook.command.program
     if report.kind == abi.NO_DIRECTORY:
-        return f"working_directory {plan.hook.run.working_directory}: {os.strerror(code)}"
+        return f"working_directory {spec.hook.run.working_directory}: {os.strerror(code)}"
     words = {
         errno.E2BIG: "its arguments and environment are larger than the kernel takes "
         "(execve(2): together at most a quarter of the stack limit)",

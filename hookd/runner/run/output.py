@@ -18,7 +18,10 @@ import termios
 from collections.abc import Callable
 from typing import Protocol
 
+from hookd.link import Start
+from hookd.runner.run import invocation
 from hookd.system import faults
+from hookd.system.journal import Context, Journal
 from hookd.system.records import printable_bytes
 
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
@@ -219,6 +222,34 @@ class Output:
         for stream in self._streams:
             self._unwatch(stream)
         self._failed(error)
+
+
+class OutputLines:
+    """Writes what a run prints to the journal, a record for each line.
+
+    `printed` is also given the stream's name and each line of a run that tests its hook.
+    """
+
+    __slots__ = ("_contexts", "_journal", "_printed", "_start")
+
+    def __init__(
+        self, start: Start, journal: Journal, printed: Callable[[str, str], None]
+    ) -> None:
+        self._start = start
+        self._journal = journal
+        self._printed = printed
+        self._contexts: dict[str, Context] = {}
+
+    def pass_on(self, stream: str, lines: list[bytes]) -> None:
+        """Write the next lines of a stream."""
+        context = self._contexts.get(stream)
+        if context is None:
+            context = self._contexts[stream] = invocation.line_fields(self._start, stream)
+        texts = [printable_bytes(line) for line in lines]
+        self._journal.lines(texts, self._start.hook, context)
+        if self._start.event.test:
+            for text in texts:
+                self._printed(stream, text)
 
 
 class _Stream:

@@ -13,9 +13,9 @@ import os
 import stat
 
 from hookd.config.files import Trail
+from hookd.runner.launch import capabilities
 from hookd.runner.launch.accounts import PATH, Account
-from hookd.runner.run import capabilities
-from hookd.runner.run.invocation import PreparedHook
+from hookd.runner.run.invocation import HookSpec
 from hookd.system.trust import (
     PathError,
     Steps,
@@ -173,14 +173,12 @@ def _command(words: list[str]) -> str | None:
     return None
 
 
-def problems(
-    checker: Checker, plan: PreparedHook, account: Account | None, trail: Trail
-) -> list[str]:
+def problems(checker: Checker, spec: HookSpec, account: Account | None, trail: Trail) -> list[str]:
     """Return what speaks against running a hook on this machine now, with the key of each."""
-    hook, found = plan.hook, []
+    hook, found = spec.hook, []
     trail.at(hook.command.program)
     try:
-        real = checker.check(hook.command.program, plan.search)
+        real = checker.check(hook.command.program, spec.search)
         if account is not None:
             may_reach(real, account, "execute")
     except PathError as e:

@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Collection
+from functools import partial
 
 from hookd.runner.launch import process, process_tree
 from hookd.runner.launch.orphans import Orphans
 from hookd.runner.launch.pool import Launcher, Pool
 from hookd.runner.launch.slices import Slices
-from hookd.runner.run.outcome import Course
-from hookd.system import records
+from hookd.runner.run.outcome import Observed
+from hookd.system import faults, records
 from hookd.system.journal import Context, Journal
 
 PATIENCE_SEC = 5.0  # of KILL until what is still there counts as stuck in the kernel
@@ -110,16 +111,16 @@ class Termination:
                 detail=f"{_processes(len(pids))} outlived SIGKILL: {_listed(shown, len(pids))}",
             )
 
-    def put_down(self, course: Course) -> None:
+    def measure(self, observed: Observed) -> None:
         """Put down what the run has used and left, as long as somebody knows."""
         group = self._launcher.group
-        course.leftovers, course.survivors = len(self.leftovers), self.survivors
+        observed.leftovers, observed.survivors = len(self.leftovers), self.survivors
         if group is not None:
-            course.hit = group.limit_hit()
-            cause = course.cause.limit if course.cause is not None else None
-            course.group_peak = group.peak(reached="memory" in (course.hit, cause))
+            observed.hit = group.limit_hit()
+            cause = observed.cause.limit if observed.cause is not None else None
+            observed.group_peak = group.peak(reached="memory" in (observed.hit, cause))
             own = max(0, process.cpu_usec(self._launcher.pid) - self._launchers_cpu)
-            course.group_cpu_usec = max(0, group.cpu_usec() - own)
+            observed.group_cpu_usec = max(0, group.cpu_usec() - own)
 
     async def _nothing_left(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -139,7 +140,7 @@ class Survivors:
         """Have a launcher until the last of its processes is gone; go on killing unless `kept`."""
         launcher.listener = lambda _report: self._gone(launcher)
         if not kept:
-            task = asyncio.get_running_loop().create_task(self._kill(launcher))
+            task = faults.keep("the end of survivors", partial(self._kill, launcher))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -152,8 +153,7 @@ class Survivors:
         pause = LAST_PAUSE_SEC
         while launcher.alive:
             await asyncio.sleep(pause)
-            with contextlib.suppress(OSError):  # whatever /proc says now, it is asked again
-                await self._slices.gather(process_tree.end(launcher.pid))
+            await self._slices.gather(process_tree.end(launcher.pid))
             pause = min(2 * pause, LONGEST_PAUSE_SEC)
 
     def _gone(self, launcher: Launcher) -> None:

@@ -5,44 +5,44 @@ from __future__ import annotations
 
 import msgspec
 
-from hookd.runner.launch.accounts import Book
+from hookd.runner.launch.accounts import AccountCache
 from hookd.runner.launch.cgroup import Groups
 from hookd.runner.launch.orphans import Orphans
 from hookd.runner.launch.pool import Pool
 from hookd.runner.launch.slices import Slices
 from hookd.runner.run.limit_poller import LimitPoller
-from hookd.runner.run.preparation import Preparations
 from hookd.runner.run.program_check import Checker
+from hookd.runner.run.resolver import Resolver
 from hookd.runner.run.termination import Survivors
 from hookd.system import trust
 from hookd.system.journal import Journal
 from hookd.system.lookups import Lookups
 
 
-class Tools(msgspec.Struct, frozen=True):
+class Services(msgspec.Struct, frozen=True):
     """Launchers, and what looks after the processes below them."""
 
     pool: Pool
     slices: Slices
     orphans: Orphans
     survivors: Survivors
-    watch: LimitPoller
+    limit_poller: LimitPoller
     journal: Journal
-    preparations: Preparations
+    resolver: Resolver
 
     @classmethod
-    def of(cls, groups: Groups | None, journal: Journal) -> Tools:
+    def of(cls, groups: Groups | None, journal: Journal) -> Services:
         """Return what runs need where these control groups are delegated."""
         pool, slices = Pool(groups), Slices()
         orphans = Orphans(pool, slices)
         survivors = Survivors(pool, slices, orphans)
-        preparations = Preparations(Lookups(), Checker(trust.trusted_uids()), Book())
-        return cls(pool, slices, orphans, survivors, LimitPoller(slices), journal, preparations)
+        resolver = Resolver(Lookups(), Checker(trust.trusted_uids()), AccountCache())
+        return cls(pool, slices, orphans, survivors, LimitPoller(slices), journal, resolver)
 
     def close(self) -> None:
         """End all launchers, with all they have; what is looked at is left to itself."""
-        self.preparations.lookups.close()
-        self.watch.close()
+        self.resolver.lookups.close()
+        self.limit_poller.close()
         self.survivors.close()
         self.orphans.close()
         self.pool.close()

@@ -12,7 +12,7 @@ from hookd.config.parse import Hook, Source, parse
 from hookd.model import Result
 from hookd.runner.launch import abi
 from hookd.runner.launch.profile import Report
-from hookd.runner.run.outcome import Cause, Course, judge
+from hookd.runner.run.outcome import Cause, Observed, classify
 
 LIMITED = b'command = "/x"\n[limits]\ncpu_time = "2s"\nfile_size = "1M"\ntimeout = "1s"\n'
 TIMEOUT = Cause(Result.TIMEOUT, reason="late")
@@ -54,19 +54,19 @@ CASES = {
 def test_judge(name: str) -> None:
     cause, status, cpu, hit, expected = CASES[name]
     last = Report(abi.ENDED, False, 9, status, 0, 0, int(cpu), 0)
-    found = judge(cause, last, hook().limits, hit)
+    found = classify(cause, last, hook().limits, hit)
     assert (found.result, found.exit_status, found.signal, found.limit) == expected
 
 
 def test_an_end_that_nobody_saw() -> None:
-    assert judge(None, None, hook().limits, None).reason == "its end was not seen"
-    assert judge(TIMEOUT, None, hook().limits, None).result is Result.TIMEOUT
+    assert classify(None, None, hook().limits, None).reason == "its end was not seen"
+    assert classify(TIMEOUT, None, hook().limits, None).result is Result.TIMEOUT
 
 
 @pytest.mark.parametrize(("took_ns", "excused"), [(999_999_999, True), (10**9 + 1, False)])
 def test_a_timeout_is_taken_back_where_the_clock_says_so(took_ns: int, excused: bool) -> None:
     first = Report(abi.STARTED, False, 9, 0, 0, 5, 0, 0)
     last = msgspec.structs.replace(first, kind=abi.ENDED, monotonic_ns=5 + took_ns)
-    course = Course(TIMEOUT, first, last)
-    course.excuse(1.0)
-    assert (course.cause is None) is excused
+    observed = Observed(TIMEOUT, first, last)
+    observed.excuse(1.0)
+    assert (observed.cause is None) is excused

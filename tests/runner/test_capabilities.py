@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from hookd.config.parse import Source, parse
-from hookd.runner.run.capabilities import escapes
+from hookd.runner.launch.capabilities import escapes
 
 COMMANDS = {
     "/usr/bin/systemd-run --wait /usr/bin/tar": ["systemd-run"],
