@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every error that hookd raises on purpose, under one root.
+"""All errors that hookd raises on purpose, with one base class.
 
-An error has a `code`, the stable name that stands on the wire, in the journal and in the man
-page, and `parameters()`, the values that travel with it. Nothing here knows how it is sent.
+An error has a `code`, its stable name on the wire, in the journal and in the man page, and
+`parameters()`, the values that are sent with it. How it is sent is not known here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 
 class HookdError(Exception):
-    """The root. `code` is the Varlink error name; `parameters()` what travels with it."""
+    """The base class. `code` is the Varlink error name; `parameters()` is sent with it."""
 
     code: ClassVar[str] = "io.hookd.Jobs.Error"
 
     def parameters(self) -> dict[str, Any]:
-        """Return the error's named values as they go over the wire."""
+        """Return the named values of the error as they are sent."""
         return {}
 
 
@@ -45,13 +45,13 @@ class InvalidParameter(HookdError):
 
 
 class PermissionDenied(HookdError):
-    """The peer may not call this method. Says nothing more on purpose."""
+    """The peer may not call this method. It tells nothing else on purpose."""
 
     code = "org.varlink.service.PermissionDenied"
 
 
 class InterfaceNotFound(HookdError):
-    """No such interface here."""
+    """hookd does not provide this interface."""
 
     code = "org.varlink.service.InterfaceNotFound"
 
@@ -65,7 +65,7 @@ class InterfaceNotFound(HookdError):
 
 
 class MethodNotFound(HookdError):
-    """The interface exists, the method does not."""
+    """The interface has no such method."""
 
     code = "org.varlink.service.MethodNotFound"
 
@@ -79,7 +79,7 @@ class MethodNotFound(HookdError):
 
 
 class ExpectedMore(HookdError):
-    """The method answers more than once and must be called with `more`."""
+    """The method sends several replies and has to be called with `more`."""
 
     code = "org.varlink.service.ExpectedMore"
 
@@ -125,7 +125,7 @@ class JobAlreadyEnded(HookdError):
 
 
 class RequestIdConflict(HookdError):
-    """This `request_id` was used before, by a request of other content."""
+    """This `request_id` was used by an earlier request with different content."""
 
     code = "io.hookd.Jobs.RequestIdConflict"
 
@@ -142,7 +142,7 @@ class RequestIdConflict(HookdError):
 
 
 class QueueFull(HookdError):
-    """Too many runs wait; nothing was accepted. Try again after `retry_after_msec`."""
+    """Too many runs are waiting; nothing was accepted. Try again after `retry_after_msec`."""
 
     code = "io.hookd.Jobs.QueueFull"
 
@@ -151,18 +151,18 @@ class QueueFull(HookdError):
         self.retry_after_msec = retry_after_msec
 
     def parameters(self) -> dict[str, Any]:
-        """Return the wait that is worth trying, in milliseconds."""
+        """Return the time after which to try again, in milliseconds."""
         return {"retry_after_msec": self.retry_after_msec}
 
 
 class ShuttingDown(HookdError):
-    """hookd is stopping. What was acknowledged is safe; ask the next instance."""
+    """hookd is stopping. Acknowledged events are safe; the request has to be repeated."""
 
     code = "io.hookd.Jobs.ShuttingDown"
 
 
 class WouldDeadlock(HookdError):
-    """A hook asked to wait for the very job that waits for the hook."""
+    """A hook tried to wait for the job that waits for this hook."""
 
     code = "io.hookd.Jobs.WouldDeadlock"
 
@@ -180,7 +180,7 @@ class WouldDeadlock(HookdError):
 
 
 class StorageFailure(HookdError):
-    """The database could not take or give it; nothing was accepted."""
+    """The database could not be written or read; nothing was accepted."""
 
     code = "io.hookd.Jobs.StorageFailure"
 
@@ -194,7 +194,7 @@ class StorageFailure(HookdError):
 
 
 class InternalError(HookdError):
-    """An error of hookd's own; what was on disk before it stays there, and goes on."""
+    """An error in the code of hookd. Events that were on disk before are safe."""
 
     code = "io.hookd.Jobs.InternalError"
 
@@ -208,7 +208,7 @@ class InternalError(HookdError):
 
 
 class ConfigError(HookdError):
-    """Configuration that cannot be used: every error of every file, a line each."""
+    """The configuration cannot be used: one line for each error of each file."""
 
     code = "io.hookd.Manager.InvalidConfiguration"
 
@@ -250,7 +250,7 @@ class NoSuchRun(HookdError):
 
 
 class TooSlow(HookdError):
-    """A subscriber fell behind what is remembered; subscribe again from `seq` or from now."""
+    """A subscriber read too slowly; it can subscribe again, from `seq` or from now."""
 
     code = "io.hookd.Manager.TooSlow"
 
@@ -264,7 +264,7 @@ class TooSlow(HookdError):
 
 
 class TooManySubscribers(HookdError):
-    """All places for subscribers are taken."""
+    """The maximum number of subscribers is connected."""
 
     code = "io.hookd.Manager.TooManySubscribers"
 
@@ -273,12 +273,12 @@ class TooManySubscribers(HookdError):
         self.limit = limit
 
     def parameters(self) -> dict[str, Any]:
-        """Return how many there may be."""
+        """Return the maximum number."""
         return {"limit": self.limit}
 
 
 class RunnerUnavailable(HookdError):
-    """The runner cannot be asked just now; what waits is kept."""
+    """The runner is not available at the moment; waiting runs are kept."""
 
     code = "io.hookd.Manager.RunnerUnavailable"
 

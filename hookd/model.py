@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The words of the field: the types that cross files, all of them values.
+"""The types that all parts of hookd share; all of them are values.
 
-What stands here has the same name on the wire, in the database, in a command (`$PROFILE`), in a
+Each has the same name on the wire, in the database, in a command (`$PROFILE`), in a
 hook's environment (`HOOKD_PROFILE`) and in the journal. Times are microseconds: of the real-time
 clock where the name ends in `_usec` and is a moment, a length where it is `duration_usec` or
-`cpu_usec`. Sizes are bytes. No behaviour that reads a clock, a file or a process enters here.
+`cpu_usec`. Sizes are bytes. Nothing here reads a clock, a file or a process.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ INT_MAX = 2**63 - 1  # the largest count: SQLite, Java's long and Varlink's int 
 
 
 class Phase(StrEnum):
-    """Which end of a job an event, a hook's invocation belongs to."""
+    """The event of a job that a run belongs to."""
 
     START = "start"
     END = "end"
 
 
 class Outcome(StrEnum):
-    """How a job ended, in the backup server's judgement; `lost`: it never said."""
+    """How a job ended, as the backup server reports it; `lost` if it never reported the end."""
 
     SUCCESS = "success"
     WARNING = "warning"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 class JobState(StrEnum):
-    """`running` until an end event; `refused` when a gate said no to the start."""
+    """`running` until the end of the job; `refused` if a gate refused the start."""
 
     RUNNING = "running"
     ENDED = "ended"
@@ -44,7 +44,7 @@ class JobState(StrEnum):
 
 
 class RunState(StrEnum):
-    """A run waits for its turn, runs, has ended."""
+    """Whether a run waits to be started, runs or has ended."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -52,7 +52,7 @@ class RunState(StrEnum):
 
 
 class Result(StrEnum):
-    """How a run ended. `interrupted`: cut short by the end of the runner itself."""
+    """How a run ended; `interrupted` if the runner itself ended during the run."""
 
     SUCCESS = "success"
     SKIPPED = "skipped"
