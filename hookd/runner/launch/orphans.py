@@ -4,7 +4,7 @@
 The runner is the reaper of last resort (PR_SET_CHILD_SUBREAPER). A hook that attacks its launcher
 is not given a chance to go on: what comes here is killed and reaped, for as long as anything
 comes. Which run a stray belongs to is known from its parent or its session; where neither is
-known it is taken for the last run whose launcher has died.
+known, the stray is taken for one of the last run whose launcher has died.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Orphans:
         self._task: asyncio.Task[None] | None = None
 
     def unclaimed(self) -> list[int]:
-        """Return the strays that are not known to be any run's, the oldest first."""
+        """Return the strays that are not known to belong to a run, the oldest first."""
         return [pid for pid in self._pool.strays() if pid not in self._owners]
 
     async def clear(self, main: int, patience: float, group: Group | None) -> OrphanedRun:

@@ -32,14 +32,14 @@ class HookSpec(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hook: Hook, fallback: str | None) -> HookSpec:
-        """Return the spec for a hook; `fallback` is the user of hooks that name none."""
+        """Return the specification of a hook. `fallback` is the user of hooks that name none."""
         run = hook.run
         wanted = Wanted(run.user, run.group, None if run.user is not None else fallback)
         return cls(hook, wanted, run.environment.get("PATH", PATH))
 
 
 class LaunchSettings(msgspec.Struct, frozen=True):
-    """What the account of the moment makes of a hook: the same for its runs until that changes.
+    """What a hook's account adds to it: the same for all its runs until the account changes.
 
     `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
     before what each run is told.

@@ -120,7 +120,7 @@ class Observed(msgspec.Struct):
 
 
 class ProcessOutcome(msgspec.Struct, frozen=True):
-    """The part of a receipt that is judged."""
+    """The part of a receipt that is concluded from causes and the wait status."""
 
     result: Result
     exit_status: int | None = None

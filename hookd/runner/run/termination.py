@@ -112,7 +112,7 @@ class Termination:
             )
 
     def measure(self, observed: Observed) -> None:
-        """Put down what the run has used and left, as long as somebody knows."""
+        """Note what the run has used and left, while its launcher and group can still tell."""
         group = self._launcher.group
         observed.leftovers, observed.survivors = len(self.leftovers), self.survivors
         if group is not None:
@@ -128,7 +128,7 @@ class Termination:
 
 
 class Survivors:
-    """Launchers with processes that are there when their run has been told."""
+    """Launchers whose processes are still there when the end of their run has been told."""
 
     def __init__(self, pool: Pool, slices: Slices, orphans: Orphans) -> None:
         self._pool = pool
