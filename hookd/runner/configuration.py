@@ -77,7 +77,7 @@ class Configuration:
         """Read it anew, and send what came of it. Who asks meanwhile is answered by the next."""
         self._asked.append(asked)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer_all())
+            self._task = faults.keep("a reload", self._answer_all)
 
     def adopt(self, digest: str) -> None:
         """Use what was read and held, where it is the one that is meant."""
@@ -108,14 +108,14 @@ class Configuration:
         self._send(Usability(hook, reason))
 
     async def _answer_all(self) -> None:
-        try:
-            while self._asked:
-                asked, self._asked = self._asked, []
-                answer = await self._answer(asked)
-                for _ in asked:
-                    self._send(answer)
-        finally:
-            self._task = None
+        """Answer all who have asked; who has no answer when this raises is answered anew."""
+        while self._asked:
+            asked = list(self._asked)
+            answer = await self._answer(asked)
+            for _ in asked:
+                self._send(answer)
+                self._asked.pop(0)
+        self._task = None
 
     async def _answer(self, asked: list[Reload]) -> Reloaded:
         """Read once for all who have asked, as strictly as one of them wants it."""

@@ -121,3 +121,23 @@ def test_a_transaction_that_cannot_be_done_is_one_answer(daemon: Daemon) -> None
         assert wire.status()["healthy"]
         metrics = wire.call("io.hookd.Manager.GetMetrics")
     assert "hookd_faults" in str(metrics)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "hookd.server.dispatch.results:Results.overdue",
+        "hookd.server.dispatch.gates:Gates._obstacle",
+    ],
+)
+def test_a_gate_whose_decision_fails_decides_as_on_error_says(daemon: Daemon, where: str) -> None:
+    """No runner is connected, so the gate is decided when its time is over."""
+    options = 'phases = ["start"]\nkind = "gate"\n[limits]\ntimeout = "1s"\nkill_grace = "0s"\n'
+    daemon.hook("guilty", f'command = "/bin/true"\n{options}')
+    daemon.prefix = [sys.executable, FAULTY, where, "server"]
+    daemon.start("--runner-socket", str(daemon.directory / "none.sock"))
+    with Wire(daemon.socket, 10.0) as wire:
+        wire.send("StartJob", JOB | {"profile": "guilty"})
+        answer = wire.receive()["parameters"]
+    assert not answer["allowed"]
+    assert WORDS in answer["reason"]

@@ -75,21 +75,19 @@ class LimitPoller:
             self._task.cancel()
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._look())
+        self._task = faults.keep("a look at the runs", self._look)
 
     async def _look(self) -> None:
         began = self._loop.time()
         self._spent = 0.0
-        try:
-            for run, due in list(self._runs.items()):
-                if due <= began and run in self._runs:
-                    self._runs[run] = began + interval(run)
-                    await self._look_at(run)
-        finally:
-            self._task = None
-            if self._runs:
-                rested = self._loop.time() + self._spent * SHARE
-                self._timer.at(max(min(self._runs.values()), rested))
+        for run, due in list(self._runs.items()):
+            if due <= began and run in self._runs:
+                self._runs[run] = began + interval(run)
+                await self._look_at(run)
+        self._task = None
+        if self._runs:
+            rested = self._loop.time() + self._spent * SHARE
+            self._timer.at(max(min(self._runs.values()), rested))
 
     async def _look_at(self, run: PolledRun) -> None:
         try:

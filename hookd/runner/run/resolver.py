@@ -17,6 +17,7 @@ from hookd.runner.launch import capabilities
 from hookd.runner.launch.accounts import Account, AccountCache
 from hookd.runner.run.invocation import HookSpec, LaunchSettings
 from hookd.runner.run.program_check import Checker
+from hookd.system import faults
 from hookd.system.lookups import Asked, Lookups, Unanswered
 
 LOOK_SEC = 1.0  # at least, for the look-ups: a shorter limits.timeout is for the program
@@ -79,7 +80,7 @@ class Resolution:
         check = partial(shared.checker.check, program, spec.search)
         self._seconds = max(LOOK_SEC, spec.hook.limits.timeout)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._seconds, self._unanswered)
+        self._timer = loop.call_later(self._seconds, self._give_up)
         self._asked: list[Asked[str] | Asked[Account]] = [
             shared.lookups.ask(key, check, self._checked)
         ]
@@ -93,6 +94,9 @@ class Resolution:
         self._timer.cancel()
         for asked in self._asked:
             asked.forget()
+
+    def _give_up(self) -> None:
+        faults.guarded("a look-up without an answer", self._unanswered, self._tell)
 
     def _unanswered(self) -> None:
         if self._path is None:

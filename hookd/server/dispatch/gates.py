@@ -100,7 +100,10 @@ class Gates:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, run = heapq.heappop(self._deadlines)
             if _undecided(run):
-                faults.guarded("a gate's deadline", partial(self._decide, run, now))
+                faults.guarded(
+                    "a gate's deadline", partial(self._decide, run, now),
+                    partial(self._decide_plainly, run),
+                )  # fmt: skip
         self._arm()
 
     def _decide(self, run: Run, now: float) -> None:
@@ -110,17 +113,28 @@ class Gates:
             return
         hook = self._config.hooks.get(run.hook)
         seconds = time_to_decide(hook) if hook is not None else 0.0
-        refusal = self._results.overdue(run, seconds, self._obstacle(run, now))
+        self._pass_on(run, self._results.overdue(run, seconds, self._obstacle(run, now)))
+
+    def _decide_plainly(self, run: Run, error: Exception) -> None:
+        """Decide as `on_error` says, because the decision met an error of hookd's own."""
+        run.overdue = True
+        hook = self._config.hooks.get(run.hook)
+        refusal = run.refusal or f"gate {run.hook} could not decide: {faults.words(error)}"
+        self._pass_on(run, None if hook is not None and hook.on_error == "allow" else refusal)
+
+    def _pass_on(self, run: Run, refusal: str | None) -> None:
+        """Write a decision and apply it. An error in either does not keep it from the job."""
         applied = False
 
         def apply() -> None:
             nonlocal applied
             if not applied and not self._handover.stopping:
+                self._apply(run, refusal)
                 applied = True
                 timer.cancel()
-                self._apply(run, refusal)
 
-        timer = self._loop.call_later(WRITE_SEC, apply)
+        timer = faults.Timer(apply)
+        timer.within(WRITE_SEC)
         self._write(run.run_id, refusal, apply)
 
     def _write(self, run_id: int, refusal: str | None, apply: Callable[[], None]) -> None:
@@ -129,9 +143,10 @@ class Gates:
 
         def done(outcome: HookdError | None) -> None:
             if outcome is not None and not self._handover.stopping:
-                self._loop.call_later(RETRY_SEC, self._write, run_id, refusal, apply)
+                again.within(RETRY_SEC)
             apply()
 
+        again = faults.Timer(partial(self._write, run_id, refusal, apply))
         self._store.submit(lambda db: db.runs.overdue(run_id, refusal, now), done)
 
     def _apply(self, run: Run, refusal: str | None) -> None:

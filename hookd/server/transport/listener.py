@@ -107,7 +107,9 @@ class Listener:
             return
         connection = Connection(self._shared, peer)
         self._shared.evictor.enter(connection)
-        self._connections[connection] = self._loop.create_task(self._serve(connection, sock))
+        task = self._loop.create_task(self._serve(connection, sock))
+        self._connections[connection] = task
+        task.add_done_callback(partial(self._gone, connection, sock))
 
     async def _serve(self, connection: Connection, sock: socket.socket) -> None:
         """Serve a connection to its end, which an error of hookd's own is too."""
@@ -118,11 +120,13 @@ class Listener:
         except Exception as e:  # whatever it is
             faults.report(e, "a connection")
             self._shared.report(connection.peer, faults.words(e))
-        finally:
-            del self._connections[connection]
-            self._shared.evictor.leave(connection)
-            if not connection.begun:
-                sock.close()
+
+    def _gone(self, connection: Connection, sock: socket.socket, _: asyncio.Task[None]) -> None:
+        """Let go of a connection whose task has ended, even before its first line."""
+        del self._connections[connection]
+        self._shared.evictor.leave(connection)
+        if not connection.begun:
+            sock.close()
 
 
 def _refuse(sock: socket.socket, _: Exception) -> None:
