@@ -203,6 +203,13 @@ class Store:
             )  # fmt: skip
         self._arm()
 
+    def _undeliverable(self, batch: _Batch, error: Exception) -> None:
+        """End all operations of a batch that was not delivered, and go on with the next one."""
+        self._committing = False
+        for operation in batch.operations:
+            faults.guarded("a batch", partial(self._undelivered, operation, error))
+        self._arm()
+
     def _undelivered(self, operation: _Operation[Any], error: Exception) -> None:
         """End the operation whose outcome could not be delivered; what is on disk stays."""
         try:
@@ -227,7 +234,9 @@ class Store:
                 self._loop_calls.add("the writer", partial(faults.report, e, "a commit"))
                 for operation in batch.operations:
                     operation.outcome = InternalError(faults.words(e))
-            self._loop_calls.add("a batch", partial(self._deliver, batch))
+            self._loop_calls.add(
+                "a batch", partial(self._deliver, batch), partial(self._undeliverable, batch)
+            )
         self.marks.close(clean=self._database is not None)
         self._close()
 

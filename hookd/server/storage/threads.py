@@ -25,6 +25,8 @@ from hookd.system import faults
 
 T = TypeVar("T")
 
+_Otherwise = Callable[[Exception], None] | None
+
 DISK_FAULTS = (sqlite3.Error, OSError, WrongDatabase, ValueError, msgspec.MsgspecError)
 """Errors that are not hookd's own; a damaged value raises one of the last two."""
 
@@ -34,18 +36,21 @@ class LoopCalls:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[str, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[str, Callable[[], None], _Otherwise]] = deque()
         self._soon = faults.Timer(self._call)
 
-    def add(self, what: str, call: Callable[[], None]) -> None:
-        """Have the event loop call this; `what` names it if it raises. For the threads."""
-        self._waiting.append((what, call))
+    def add(self, what: str, call: Callable[[], None], otherwise: _Otherwise = None) -> None:
+        """Have the event loop call this; `what` names it if it raises. For the threads.
+
+        `otherwise` is called with the error then.
+        """
+        self._waiting.append((what, call, otherwise))
         self._loop.call_soon_threadsafe(self._soon.soon)
 
     def _call(self) -> None:
         while self._waiting:
-            what, call = self._waiting.popleft()
-            faults.guarded(what, call)
+            what, call, otherwise = self._waiting.popleft()
+            faults.guarded(what, call, otherwise)
 
 
 class Reader:

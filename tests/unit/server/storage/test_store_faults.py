@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hookd.errors import StorageFailure
+from hookd.errors import InternalError, StorageFailure
 from hookd.model import Outcome
 from hookd.server.storage import queries
 from hookd.server.storage.database import Database
@@ -317,3 +317,20 @@ def test_a_disk_that_fails_and_recovers(scratch: Path, fault: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "recovered\n"
+
+
+@asynchronous
+async def test_an_error_in_the_delivery_of_a_batch_ends_that_batch_alone(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelf(directory) as store:
+        assert await store.start() == 1
+        with monkeypatch.context() as patch:
+
+            def broken(*_: object) -> None:
+                raise RuntimeError("broken")
+
+            patch.setattr(store, "_deliver", broken)
+            with pytest.raises(InternalError, match="broken"):
+                await asyncio.wait_for(store.write(lambda _: None), 10)
+        assert await asyncio.wait_for(store.start(), 10) == 2
