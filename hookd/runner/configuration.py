@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The configuration that the runner uses: read anew when asked, and which hooks can run by it.
+"""The configuration that the runner uses, and which of its hooks can run.
 
-Reading takes as long as the files take, outside the loop; meanwhile the one before is used. Knows
-no run: who looks at a hook before a run tells what was found.
+The files are read outside the event loop, however long they take. The previous configuration
+stays in use meanwhile. This module knows no run: the caller that checks a hook before a run
+reports the finding here.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from hookd.system.lookups import Unanswered
 
 
 class Configuration:
-    """`loaded` is None until a configuration could be read; `errors` speak against the last one.
+    """The configuration in use.
 
-    `unusable` are the hooks that could not be started when they were last looked at, and why;
-    `adopted` is called whenever another one comes into use.
+    `loaded` is None until a configuration has been read. `errors` are those of the one that was
+    read last. `unusable` maps each hook that could not be started when it was last checked to the
+    reason. `adopted` is called whenever another configuration comes into use.
     """
 
     def __init__(
@@ -49,19 +51,19 @@ class Configuration:
 
     @property
     def digest(self) -> str:
-        """The digest of the configuration in use, empty where there is none."""
+        """The digest of the configuration in use, or "" if there is none."""
         return "" if self.loaded is None else self.loaded.config.digest
 
     @property
     def notes(self) -> list[str]:
-        """What is worth knowing about it."""
+        """The notes on the configuration in use."""
         return [] if self.loaded is None else self.loaded.notes
 
     async def load(self) -> None:
-        """Read the configuration for the first time, and record what was found.
+        """Read the configuration for the first time, and record the findings.
 
         A hook that cannot run on this machine now is unusable; all others can start. Raises
-        ConfigError where the text has errors, Unanswered where the files do not answer.
+        ConfigError if the text has errors, and Unanswered if reading the files takes too long.
         """
         try:
             loaded = await self._loader.load(self._groups)
@@ -74,26 +76,30 @@ class Configuration:
         self._use_all(loaded)
 
     def reload(self, asked: Reload) -> None:
-        """Read it anew, and send what came of it. Who asks meanwhile is answered by the next."""
+        """Read the configuration again and send the outcome.
+
+        A request that arrives during a reload is answered by the next one.
+        """
         self._asked.append(asked)
         if self._task is None:
             self._task = faults.keep("a reload", self._answer_all)
 
     def adopt(self, digest: str) -> None:
-        """Use what was read and held, where it is the one that is meant."""
+        """Use the held configuration if it has this digest."""
         if self._held is not None and self._held.config.digest == digest:
             self._use_all(self._held)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._task is not None:
             self._task.cancel()
 
     def found(self, hook: str, reason: str | None) -> None:
         """Note whether a hook can be started now, and tell the server.
 
-        The journal has one record when the hook becomes unusable and one when it is usable again.
-        Another reason in between is in `status` and in the results of the runs.
+        `reason` says why it cannot, or is None. The journal gets one record when the hook becomes
+        unusable and one when it becomes usable again. If only the reason changes, `status` and
+        the results of the runs show it.
         """
         before = self.unusable.get(hook)
         if before == reason or self.loaded is None or hook not in self.loaded.specs:
@@ -108,7 +114,7 @@ class Configuration:
         self._send(Usability(hook, reason))
 
     async def _answer_all(self) -> None:
-        """Answer all who have asked; who has no answer when this raises is answered anew."""
+        """Answer all requests. If this raises, the next call answers those that remain."""
         while self._asked:
             asked = list(self._asked)
             answer = await self._answer(asked)
@@ -118,7 +124,7 @@ class Configuration:
         self._task = None
 
     async def _answer(self, asked: list[Reload]) -> Reloaded:
-        """Read once for all who have asked, as strictly as one of them wants it."""
+        """Read the files once for all requests, strictly if any of them is strict."""
         hold = all(reload.hold for reload in asked)
         self._held = loaded = await self._read(any(reload.strict for reload in asked))
         if loaded is not None and hold:
@@ -128,7 +134,7 @@ class Configuration:
         return Reloaded(self.digest, self.errors, self.notes, self.unusable)
 
     async def _read(self, strict: bool) -> Loaded | None:
-        """Read it; say what is wrong and return None where it cannot be used."""
+        """Return the configuration, or record its errors and return None if it cannot be used."""
         errors: list[str] = []
         try:
             loaded = await self._loader.load(self._groups)
@@ -137,7 +143,7 @@ class Configuration:
             errors = e.errors
         except Unanswered as e:
             errors = [str(e)]
-        except Exception as e:  # whatever it is, who asked must be answered
+        except Exception as e:  # every request must be answered, whatever the error
             faults.report(e, "reading the configuration")
             errors = [faults.words(e)]
         self._refuse(errors)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the runner would say to a configuration, without being one: for `--check`."""
+"""The checks of a configuration for `--check`, without a running runner."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hookd.system.lookups import Lookups
 
 
 def inspect(read: Read, fallback: str | None) -> tuple[list[str], list[str]]:
-    """Return every error of the text and of what the machine has, and the notes.
+    """Return the errors in the text and those on this machine, and the notes.
 
-    `fallback` is whom hooks run as that name no user.
+    `fallback` is the user of hooks that name none.
     """
     found = asyncio.run(_examine(read, fallback))
     return read.errors + found.errors, found.notes

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The configuration as the runner has it: the text, and what this machine says to each hook.
+"""The configuration as the runner has it: the text, and whether each hook can run here.
 
-The two are told apart: a mistake in the text is an error, and nothing is loaded; what a hook needs
-and the machine has not makes that hook unusable, which is an error only where one is asked for.
-Files are read and looked at outside the loop, each hook's for itself.
+A mistake in the text is an error, and nothing is loaded. A hook that needs something that this
+machine lacks is unusable, which is an error only if the caller asks for strictness. Files are read
+and examined outside the event loop, each hook separately.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from hookd.runner.run.invocation import HookSpec
 from hookd.runner.run.resolver import Resolver, words
 from hookd.system.lookups import Unanswered
 
-READ_SEC = 15.0  # for all files of the configuration
-LOOK_SEC = 5.0  # for one look, at what one hook names
-ABREAST = 64  # hooks looked at side by side: those that hang hold up no other before that
+READ_SEC = 15.0  # for reading all files of the configuration
+LOOK_SEC = 5.0  # for each of the two look-ups of one hook
+ABREAST = 64  # hooks examined at a time; fewer hanging ones delay no other
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration that may be used here. `unusable`: hooks that cannot run now, and why."""
+    """A configuration that may be used here. `unusable` maps hooks that cannot run to reasons."""
 
     config: Config
     specs: dict[str, HookSpec]
@@ -41,7 +41,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
     @property
     def errors(self) -> list[str]:
-        """What speaks against the hooks on this machine, a line each."""
+        """The reasons why hooks cannot run on this machine, a line each."""
         return [
             f"{self.config.hooks[name].path}: {problem}"
             for name, problems in self.unusable.items()
@@ -50,7 +50,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Loader:
-    """Reads the configuration and looks at its hooks; keeps nothing."""
+    """Reads the configuration and examines its hooks; keeps nothing."""
 
     def __init__(
         self,
@@ -65,9 +65,10 @@ class Loader:
         self._accounts = resolver.accounts
 
     async def load(self, groups: Groups | None) -> Loaded:
-        """Read the files and look at what the hooks need.
+        """Read the files and examine what the hooks need.
 
-        Raises ConfigError with every mistake in the text, Unanswered if the files do not answer.
+        Raises ConfigError with every mistake in the text, and Unanswered if reading the files
+        takes longer than READ_SEC.
         """
         trail = Trail()
         read = partial(files.load, self._path, trail)
@@ -78,7 +79,7 @@ class Loader:
         )
 
     async def examine(self, config: Config, notes: list[str]) -> Loaded:
-        """Look at what each hook needs; what is worth a note is added to those of the files."""
+        """Examine what each hook needs; add the notes on the hooks to `notes`."""
         specs = {hook.name: HookSpec.of(hook, self._fallback) for hook in config.hooks.values()}
         room = asyncio.Semaphore(ABREAST)
         found = await asyncio.gather(*(self._examine(spec, room) for spec in specs.values()))
@@ -92,7 +93,7 @@ class Loader:
     async def _examine(
         self, spec: HookSpec, room: asyncio.Semaphore
     ) -> tuple[Account | None, list[str]]:
-        """Return whom a hook runs as, and what speaks against running it here."""
+        """Return the account that a hook runs as, and the reasons why it cannot run here."""
         account, problems = None, []
         async with room:
             try:

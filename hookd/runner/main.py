@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`hookd-runner`: the command line, the sockets, signals, and the service manager."""
+"""The `hookd-runner` program: its command line, sockets, signals and service manager."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from hookd.system.usage import Parser
 DEFAULT_SOCKET = Path("/run/hookd/runner.sock")
 SOCKET_NAME = "hookd-runner"
 EX_USAGE, EX_OSFILE, EX_TEMPFAIL, EX_CONFIG = 64, 72, 75, 78  # sysexits.h
-SETTLE_SEC = 2.0  # for the server, when we stop, to have the last results on disk
+SETTLE_SEC = 2.0  # that a stopping runner gives the server to store the last results
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the command line, parsed."""
+    """Parse the command line and return its options."""
     parser = Parser(
         prog="hookd-runner", description="Starts, limits and supervises the hooks of hookd."
     )
@@ -52,7 +52,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Service:
-    """One runner in its surroundings, from the start to the exit."""
+    """One runner with its socket, signals and service manager, from the start to the exit."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -76,7 +76,7 @@ class Service:
         self._runner.faults = lambda: self._faults.count
 
     async def run(self, listener: socket.socket | None) -> None:
-        """Serve until a signal, or the end of the one connection, says stop."""
+        """Serve until a signal arrives or the only connection ends."""
         self._runner.start()
         raise_open_files()
         self._take_over()
@@ -103,7 +103,10 @@ class Service:
         await asyncio.gather(serving, return_exceptions=True)
 
     async def _load(self) -> None:
-        """Read the configuration, unless a stop comes first. Raises ConfigError, Unanswered."""
+        """Read the configuration, unless the runner is stopped first.
+
+        Raises ConfigError, Unanswered.
+        """
         loading = self._loop.create_task(self._runner.configuration.load())
         stopping = self._loop.create_task(self._stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +117,7 @@ class Service:
             loading.result()
 
     async def _serve_one(self) -> None:
-        """Serve the connection that was inherited; its end is ours."""
+        """Serve the inherited connection. The runner stops when the connection ends."""
         try:
             await self._link.serve(socket.socket(fileno=self._options.link_fd))
         finally:
@@ -136,7 +139,7 @@ class Service:
         self._journal.close()
 
     def _take_over(self) -> None:
-        """Have the results that the runner before could not give to a server."""
+        """Load the undelivered results of the previous runner."""
         if self._undelivered is not None:
             try:
                 self._runner.remember(undelivered.load(self._undelivered))
@@ -144,7 +147,7 @@ class Service:
                 say(f"results of before are lost: {self._undelivered}: {e}", error=True)
 
     def _hand_over(self) -> None:
-        """Leave what no server has taken to the next runner."""
+        """Save the undelivered results for the next runner."""
         if self._undelivered is not None:
             try:
                 undelivered.save(self._undelivered, self._runner.undelivered)
@@ -154,7 +157,7 @@ class Service:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            self._runner.take(Reload())  # so that the server hears of it
+            self._runner.take(Reload())  # so that the server is told of the reload
         finally:
             self._notifier.ready()
 
@@ -166,16 +169,19 @@ class Service:
 
 
 def undelivered_file() -> Path | None:
-    """Return where results wait for the next runner: below the unit's StateDirectory=, if any."""
+    """Return the file for undelivered results, in the unit's StateDirectory=.
+
+    Return None if the unit has none.
+    """
     directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(directory) / "untaken" if directory else None
 
 
 def turn_away(listener: socket.socket) -> None:
-    """Close the connections that nobody will serve.
+    """Close the waiting connections without serving them.
 
-    A connection that waits in a socket of the service manager's would start the runner again at
-    once (systemd.socket(5)), as often as it ends. The server tries again later.
+    The service manager starts the runner again at once for every connection that still waits on
+    its socket (systemd.socket(5)). The server tries again later.
     """
     listener.setblocking(False)
     with contextlib.suppress(OSError):
@@ -184,14 +190,17 @@ def turn_away(listener: socket.socket) -> None:
 
 
 def raise_open_files() -> None:
-    """Take all the descriptors there may be: each run needs a few, and there may be thousands."""
+    """Raise the soft limit on open files to the hard limit.
+
+    Each run needs a few descriptors, and there may be thousands of runs.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def check(options: argparse.Namespace) -> int:
-    """Say what is wrong with the configuration; return the exit status."""
+    """Print what is wrong with the configuration; return the exit status."""
     from hookd.runner.inspection import inspect
 
     read = files.read(options.config)
@@ -228,8 +237,8 @@ def _main() -> int:
         except OSError as e:
             note("hookd-runner", f"{options.socket or DEFAULT_SOCKET}: {e}")
             return EX_USAGE
-    # Hooks of the same user cannot trace this process or open what it has open (prctl(2)), and
-    # what hooks leave behind comes here when its launcher is dead.
+    # PR_SET_DUMPABLE keeps hooks of the same user from tracing this process and from opening its
+    # descriptors (prctl(2)). PR_SET_CHILD_SUBREAPER makes orphans children of this process.
     abi.prctl(abi.PR_SET_DUMPABLE, 0)
     abi.prctl(abi.PR_SET_CHILD_SUBREAPER, 1)
 

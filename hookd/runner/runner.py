@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The runner's owner: the configuration as it was read here, the runs, and their results.
+"""The state of the runner: its configuration, the runs, and their results.
 
-A run_id is started at most once; a result is kept until the server says that it has it on disk.
+The runner starts a run_id at most once. It keeps a result until the result is settled.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from hookd.runner.run.supervisor import Supervisor
 from hookd.system import faults, records
 from hookd.system.journal import Journal
 
-LAST_WAIT_SEC = 30.0  # beyond kill_grace: for processes stuck in the kernel, a stuck journal
-PART = 1000  # runs and results of one Welcome: at most four megabytes
-MOST_KEPT = 10_000  # results that no server has on disk, before no further run is started
-MOST_KEPT_BYTES = 16 * 1024 * 1024  # and their size on the link
-DRAIN_SEC = 60.0  # for running hooks, when we stop, where no configuration says it
+LAST_WAIT_SEC = 30.0  # after kill_grace, for processes stuck in the kernel and a stuck journal
+PART = 1000  # runs, and results, in one Welcome: at most four megabytes
+MOST_KEPT = 10_000  # results that are not settled; with more, no further run is started
+MOST_KEPT_BYTES = 16 * 1024 * 1024  # the same for their size on the link
+DRAIN_SEC = 60.0  # that running hooks have when the runner stops without a configuration
 
 
 class Runner:
-    """Everything that runs. `send` takes what the server is to hear, whether it listens or not."""
+    """All runs. `send` takes every message for the server, whether it is connected or not."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Runner:
         self._running: dict[int, Supervisor] = {}
         self._ended: dict[int, Receipt] = {}
         self._kept_bytes = 0
-        self.faults: Callable[[], int] = lambda: 0  # errors of hookd's own in this process
+        self.faults: Callable[[], int] = lambda: 0  # the number of faults in this process
         self._stopping = False
         self._idle = asyncio.Event()
         self._settled = asyncio.Event()
@@ -79,27 +79,28 @@ class Runner:
 
     @property
     def longest_end(self) -> float:
-        """Seconds that the end of what runs now takes at most, once it was told to end."""
+        """The most seconds that the current runs take to end once they are told to."""
         return max((run.kill_grace for run in self._running.values()), default=0) + LAST_WAIT_SEC
 
     @property
     def undelivered(self) -> dict[int, Receipt]:
-        """The results that no server has on disk, by run_id."""
+        """The results that are not settled, by run_id."""
         return self._ended
 
     def remember(self, results: dict[int, Receipt]) -> None:
-        """Offer these results of an earlier runner, too, until a server has them."""
+        """Keep these results of an earlier runner, too, until they are settled."""
         for run_id, receipt in results.items():
             self._keep(run_id, receipt)
 
     def start(self) -> None:
-        """Make ready to run hooks. Raises ProgramError."""
+        """Prepare to run hooks. Raises ProgramError."""
         self._services.pool.start()
 
     def welcome(self) -> list[link.Message]:
-        """Return what a server that connects is told first.
+        """Return the first messages to a server that connects.
 
-        No frame holds whatever may have heaped up: it is in parts, all but the last with `more`.
+        One frame cannot hold all runs and results. Each message carries a part of them, and all
+        but the last have `more` set.
         """
         running = [link.Running(run_id, run.started_usec) for run_id, run in self._running.items()]
         ended = [link.Ended(run_id, receipt) for run_id, receipt in self._ended.items()]
@@ -122,7 +123,7 @@ class Runner:
         ]
 
     def take(self, message: link.Message) -> None:
-        """Do what the server says."""
+        """Act on a message of the server."""
         if isinstance(message, link.Start):
             self._begin(message)
         elif isinstance(message, link.Settled):
@@ -145,7 +146,7 @@ class Runner:
             self.configuration.adopt(message.digest)
 
     def failed(self, message: link.Message, error: Exception) -> None:
-        """Answer a message of the server that met an error of hookd's own."""
+        """Answer a message of the server whose handling met a fault."""
         words = faults.words(error)
         if isinstance(message, link.Start):
             if message.run_id not in self._running and message.run_id not in self._ended:
@@ -157,10 +158,10 @@ class Runner:
             self._send(link.Reloaded(configuration.digest, [words], configuration.notes))
 
     async def stop(self, drain: float) -> None:
-        """Let running hooks end, for so many seconds, then end them; no new one starts."""
+        """Wait `drain` seconds for the running hooks, then end them. Start no new one."""
         self._stopping = True
         for run in list(self._running.values()):
-            if run.resolving:  # what it needs may never answer
+            if run.resolving:  # its look-ups may never be answered
                 run.end(Cause(Result.INTERRUPTED, reason="the runner was stopped"))
         if not await self._all_ended(drain):
             longest = self.longest_end
@@ -169,13 +170,13 @@ class Runner:
             await self._all_ended(longest)
 
     async def settle(self, seconds: float) -> None:
-        """Wait, for so many seconds, until the server has all results."""
+        """Wait until all results are settled, at most this many seconds."""
         self._settled.clear()
         if self._ended:
             await _event(self._settled, seconds)
 
     def close(self) -> None:
-        """End the processes that runs are started from."""
+        """End all launchers and the zygote."""
         self.configuration.close()
         self._services.close()
 
@@ -183,7 +184,8 @@ class Runner:
         if start.run_id in self._running or start.run_id in self._ended:
             return
         if len(self._ended) >= MOST_KEPT or self._kept_bytes >= MOST_KEPT_BYTES:
-            # Not kept either: a server that does not hear it finds that the run never came here.
+            # This result is not kept. A server that misses the message finds after a connect that
+            # the runner does not know the run.
             reason = f"{len(self._ended)} results wait for the server to have them on disk"
             self._send(link.Ended(start.run_id, unstarted(Result.INTERRUPTED, reason)))
             return
@@ -203,12 +205,15 @@ class Runner:
         self._running[start.run_id] = run
         try:
             run.begin()
-        except Exception as e:  # whatever it is, it ends this run and not the link
+        except Exception as e:  # any error ends this run and not the link
             faults.report(e, "the start of a run")
             run.give_up(e)
 
     def _run_of(self, pid: int) -> int | None:
-        """Return the run that a process belongs to: the one whose launcher is above it."""
+        """Return the run that a process belongs to: its launcher is an ancestor of the process.
+
+        Return None if there is none.
+        """
         launchers = {
             run.launcher.pid: run_id
             for run_id, run in self._running.items()
@@ -236,7 +241,7 @@ class Runner:
 
     def _has_ended(self, run: Supervisor, receipt: Receipt) -> None:
         if run.run_id not in self._running:
-            return  # it has ended before, in whatever way it could
+            return  # its end has been reported already
         if run.unusable is not None:
             self.configuration.found(run.hook, run.unusable)
         self._answer(run.run_id, receipt)
@@ -248,10 +253,10 @@ class Runner:
         self._send(link.Ended(run_id, self._keep(run_id, receipt)))
 
     def _keep(self, run_id: int, receipt: Receipt) -> Receipt:
-        """Keep a result until a server has it; return it as it can be told."""
+        """Keep a result until it is settled; return it in a form that the link can carry."""
         try:
             size = _size(run_id, receipt)
-        except UnicodeEncodeError:  # a path or a name that is no UTF-8
+        except UnicodeEncodeError:  # a path or a name that is not UTF-8
             receipt = msgspec.structs.replace(
                 receipt, reason=_told(receipt.reason), last_line=_told(receipt.last_line)
             )
@@ -266,7 +271,7 @@ class Runner:
 
 
 def _size(run_id: int, receipt: Receipt) -> int:
-    """Return the bytes of a result on the link. Raises UnicodeEncodeError."""
+    """Return the size of a result on the link, in bytes. Raises UnicodeEncodeError."""
     return len(link.encode([link.Ended(run_id, receipt)]))
 
 
@@ -283,5 +288,5 @@ async def _event(event: asyncio.Event, seconds: float) -> bool:
 
 
 def unstarted(result: Result, reason: str) -> Receipt:
-    """Return the receipt of a run of which nothing was ever started."""
+    """Return the receipt of a run that was never started."""
     return Receipt(result=result, reason=reason, ended_usec=time.time_ns() // 1000)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The runner's end of the link: one server at a time, frames in, frames out; knows no message.
+"""The runner's end of the link. It serves one server at a time and passes its messages on.
 
-A connection is read to its end before the next is served, so nothing that a dying server had
-still said is lost or comes late.
+A connection is read to its end before the next one is served, so the last messages of a dying
+server are neither lost nor late.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from hookd.link import CHUNK, FrameReader, Message, Reload, encode_all
 from hookd.system import faults
 from hookd.system.sockets import credentials
 
-SLICE = 64  # messages taken in one turn of the loop: a start may take a millisecond
-MOST_INBOX = 16 * SLICE  # messages that may wait, before no more are read
+SLICE = 64  # messages handled in one turn of the loop: a start may take a millisecond
+MOST_INBOX = 16 * SLICE  # waiting messages; with more, reading pauses
 
 
 class ServerLink:
-    """`welcome` makes what is said first, `take` is given each message, `complain` bad peers.
+    """The link to whichever server is connected.
 
-    `failed` is given a message whose `take` has raised, and the error.
+    `welcome` returns the first messages to a server. `take` is called with each message that
+    arrives, and `failed` with a message for which `take` raised, and the error. `complain` is
+    called with the reason when a peer is rejected or a connection is broken off.
     """
 
     def __init__(
@@ -46,9 +48,9 @@ class ServerLink:
         self._flush_soon = faults.Timer(self._flush)
 
     def send(self, message: Message) -> None:
-        """Send a message with all others of this turn of the loop; dropped where nobody is.
+        """Send a message, together with all others of this turn of the loop.
 
-        Nothing is lost by that: the next server's Welcome has it.
+        It is dropped if no server is connected. Nothing is lost: the next Welcome has it.
         """
         if self._connection is None:
             return
@@ -56,7 +58,7 @@ class ServerLink:
         self._outbox.append(message)
 
     async def serve(self, sock: socket.socket) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it ends."""
         connection = _Connection(self._take, self._failed)
         await self._loop.connect_accepted_socket(lambda: connection, sock)
         try:
@@ -72,7 +74,7 @@ class ServerLink:
             self._complain(error)
 
     async def listen(self, listener: socket.socket) -> None:
-        """Serve one server after the other, for ever."""
+        """Serve one server after the other, forever."""
         listener.setblocking(False)
         allowed = allowed_peers(listener)
         while True:
@@ -85,7 +87,7 @@ class ServerLink:
                 self._complain(f"a process of uid {uid} may not use the runner's socket")
 
     async def close(self) -> None:
-        """Say what is still to be said and close the connection."""
+        """Send the messages that still wait and close the connection."""
         if self._connection is not None:
             self._flush()
             await self._connection.finish()
@@ -98,7 +100,7 @@ class ServerLink:
 
 
 class _Connection(faults.Connection):
-    """One connection. `closed` has the reason where it was not an ordinary end."""
+    """One connection. `closed` yields the reason for its end, or "" if the end was ordinary."""
 
     def __init__(
         self, take: Callable[[Message], None], failed: Callable[[Message, Exception], None]
@@ -107,10 +109,10 @@ class _Connection(faults.Connection):
         self._failed = failed
         self._inbox: deque[Message] = deque()
         self._hand_on_soon = faults.Timer(self._hand_on)
-        self._over = False  # whether no more comes
+        self._over = False  # whether the peer has closed the connection
         self._error = ""
-        self._stuffed = False  # whether what is said waits for a server that does not read
-        self._reloads = False  # whether the configuration is to be read
+        self._stuffed = False  # whether output waits because the server does not read
+        self._reloads = False  # whether a Reload waits in the inbox
         self._frames = FrameReader()
         self._chunk = memoryview(bytearray(CHUNK))
         self._transport: asyncio.Transport
@@ -132,7 +134,7 @@ class _Connection(faults.Connection):
         for message in messages:
             if isinstance(message, Reload):
                 if self._reloads:
-                    continue  # one load answers all that ask for it at the same time
+                    continue  # one reload answers all requests that arrive together
                 self._reloads = True
             self._inbox.append(message)
         if len(self._inbox) > MOST_INBOX:
@@ -141,8 +143,11 @@ class _Connection(faults.Connection):
             self._hand_on()
 
     def _hand_on(self) -> None:
-        """Hand on what has arrived, a slice in each turn of the loop: runs have theirs too."""
-        if self._stuffed:  # who does not read the answers is not given more of them
+        """Handle the messages in the inbox, SLICE in each turn of the loop.
+
+        The runs need turns too.
+        """
+        if self._stuffed:  # a server that does not read its answers gets no more of them
             return
         for _ in range(min(len(self._inbox), SLICE)):
             message = self._inbox.popleft()
@@ -166,7 +171,7 @@ class _Connection(faults.Connection):
         self._hand_on_soon.soon()
 
     def lost(self) -> None:
-        """End when all that had arrived is done: nothing of it comes late."""
+        """End the connection once every message that has arrived is handled."""
         self._over, self._stuffed = True, False
         self._hand_on_soon.soon()
 
@@ -174,15 +179,15 @@ class _Connection(faults.Connection):
         self._end()
 
     def abort(self) -> None:
-        """End the connection, whatever is still to be said."""
+        """Close the connection at once and drop what is still to be sent."""
         self._transport.abort()
 
     def write(self, data: bytes) -> None:
-        """Send; what the socket does not take at once is kept."""
+        """Send data; what the socket does not take at once is buffered."""
         self._transport.write(data)
 
     async def finish(self) -> None:
-        """Send what is kept, then close."""
+        """Send what is buffered, then close; wait at most two seconds for that."""
         self._transport.close()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([self.closed], timeout=2.0)
@@ -193,10 +198,10 @@ class _Connection(faults.Connection):
 
 
 def allowed_peers(listener: socket.socket) -> set[int]:
-    """Return the users whose processes may be the server: root, our own, and the socket's owner.
+    """Return the UIDs that the server may have: root's, the runner's and the socket owner's.
 
-    The owner is the server's user by SocketUser= of the unit, see systemd.socket(5). No name is
-    looked up: a name service that does not answer would keep the server out.
+    SocketUser= of the unit makes the server's user the owner, see systemd.socket(5). No name is
+    looked up, because a name service that does not answer would keep the server out.
     """
     peers = {0, os.geteuid()}
     with contextlib.suppress(OSError, ValueError):  # a socket without a path has no owner

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Results that no server has taken when the runner stops: a file keeps them for the next runner.
+"""The file that keeps undelivered results for the next runner.
 
-A server that is stopped first, or is down, finds them when both are back.
+The runner writes it when it stops while the server is down or was stopped first. The next runner
+sends the results to the server.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _decoder = msgspec.msgpack.Decoder(dict[int, Receipt])
 
 
 def load(file: Path) -> dict[int, Receipt]:
-    """Return what the last runner left, by run_id.
+    """Return the results that the previous runner left, by run_id.
 
-    Raises OSError; ValueError for another file, one that others could have written, or one that
-    is larger than MAX_FILE: what it holds could never be told to a server.
+    Raises OSError. Raises ValueError if the file holds something else, if other users could have
+    written it, or if it is larger than MAX_FILE: its content could never be sent to a server.
     """
     try:
         trust.check(file)
@@ -37,7 +38,10 @@ def load(file: Path) -> dict[int, Receipt]:
 
 
 def save(file: Path, results: dict[int, Receipt]) -> None:
-    """Keep these results, in place of what was there. Raises OSError, with the old file whole."""
+    """Replace the content of the file by these results.
+
+    Raises OSError; the old file is then unchanged.
+    """
     if not results:
         file.unlink(missing_ok=True)
         return

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The accounts that hooks run as: users and their groups, looked up anew every few seconds.
+"""The accounts that hooks run as: users and their groups, looked up again every few seconds.
 
-An answer may come over a network (NSS), or never, so nothing here is called in the event loop, see
-`hookd.system.lookups`. `AccountCache` keeps an answer for a moment: most runs need not ask.
+A name service may answer over a network (NSS), or never. Look-ups are therefore not made in the
+event loop, see `hookd.system.lookups`. `AccountCache` keeps each answer for FRESH_SEC, so that
+most runs need no look-up.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ HOOK_HOME = "/var/lib/hookd-hooks"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = "/bin/sh"
 NO_SHELLS = frozenset({"nologin", "false", "true", "sync", "halt", "shutdown"})
-"""What stands in passwd(5) in the place of a shell where nobody shall have one."""
+"""Programs that passwd(5) names as the shell of a user who must not have one."""
 
-FRESH_SEC = 2.0  # for which the answer of a name service is used again
+FRESH_SEC = 2.0  # for which an answer of a name service is used again
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A user as a process is one: IDs, groups, and what its environment says."""
+    """What a process has of its user: IDs, groups, and values for its environment."""
 
     name: str
     uid: int
@@ -35,7 +36,7 @@ class Account(msgspec.Struct, frozen=True):
     shell: str
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that every program of this user finds, see environ(7)."""
+        """Return the variables that every program of this user gets, see environ(7)."""
         return {
             "PATH": PATH,
             "LANG": os.environ.get("LANG", "C.UTF-8"),
@@ -46,7 +47,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Whom a hook is to run as: `run.user`, `run.group`, and who is meant without a user."""
+    """The account that a hook asks for: `run.user`, `run.group`, and the default user."""
 
     user: str | None = None
     group: str | None = None
@@ -54,27 +55,28 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class AccountCache:
-    """The accounts of the last moments, by whom was wanted."""
+    """The accounts that were looked up recently."""
 
     def __init__(self) -> None:
         self._known: dict[Wanted, tuple[float, Account]] = {}
 
     def fresh(self, wanted: Wanted) -> Account | None:
-        """Return an account that was looked up a moment ago, None where that was longer ago."""
+        """Return an account that was looked up in the last FRESH_SEC seconds, or None."""
         until, account = self._known.get(wanted, (0.0, None))
         return account if time.monotonic() < until else None
 
     def look_up(self, wanted: Wanted) -> Account:
-        """Look an account up anew. Raises LookupError, in words."""
+        """Look up an account and keep it. Raises LookupError, with the reason in words."""
         account = chosen(wanted)
         self._known[wanted] = time.monotonic() + FRESH_SEC, account
         return account
 
 
 def chosen(wanted: Wanted) -> Account:
-    """Return whom a hook runs as: `run.user`, else the runner's choice for hooks without one.
+    """Return the account that a hook runs as: that of `run.user`, or of the default user.
 
-    Without privileges that is always the runner's own user. Raises LookupError, in words.
+    If the runner is not root, it is always the runner's own. Raises LookupError, with the reason
+    in words.
     """
     if os.geteuid() != 0:
         return _own_or_none(wanted)
@@ -92,14 +94,15 @@ def chosen(wanted: Wanted) -> Account:
 
 
 class NoUser(LookupError):
-    """There is no user of this name or number."""
+    """No user has this name or number."""
 
 
 def named(name: str, group: str | None = None) -> Account:
-    """Return the account of this name or number; its group is the user's own or the one named.
+    """Return the account of this name or number, with the user's primary group or the one named.
 
-    With another group the supplementary ones are those that the user is a member of, and not the
-    user's own one, as with Group= in systemd.exec(5). Raises LookupError, in words.
+    If a group is named, the supplementary groups are those that the user is a member of, without
+    the user's primary group, as with Group= in systemd.exec(5). Raises LookupError, with the
+    reason in words.
     """
     mine = own()
     if name in (mine.name, str(mine.uid)) and group is None:
@@ -135,7 +138,7 @@ def _own_or_none(wanted: Wanted) -> Account:
 
 
 def _entry(name: str) -> pwd.struct_passwd:
-    """Return a user by name or number: names come first, as chown(1) takes them."""
+    """Return a user by name or number. Names take precedence, as in chown(1)."""
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -168,16 +171,16 @@ def _account(entry: pwd.struct_passwd, gid: int, groups: tuple[int, ...]) -> Acc
 
 
 def _home(entry: pwd.struct_passwd) -> str:
-    """Return the user's home; `hookd-hooks` has one also where an older package gave it none."""
+    """Return the user's home; `hookd-hooks` has one even if an older package gave it none."""
     if entry.pw_name == HOOK_USER and entry.pw_dir in ("/", "/nonexistent"):
         return HOOK_HOME
     return entry.pw_dir or "/"
 
 
 def usable_shell(shell: str) -> str:
-    """Return this shell, or /bin/sh where it is one that nobody can use.
+    """Return this shell, or /bin/sh if this one is unusable.
 
-    Programs start it for work of their own (flock -c, ssh's ProxyCommand, script).
+    Some programs use the shell to start commands (flock -c, ssh's ProxyCommand, script).
     """
     if os.path.basename(shell) in NO_SHELLS or not os.access(shell, os.X_OK):
         return SHELL

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What can be promised here: limits that cannot be set are errors, weaker promises are notes."""
+"""Checks what hookd can promise on this machine.
+
+A limit that cannot be set is an error. A promise that is weaker here is a note.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ UNCONFINED = (
     "(Linux 6.12 and later): a hook could end hookd by a signal"
 )
 ESCAPES = {"at", "batch", "docker", "incus", "lxc", "machinectl", "nerdctl", "systemd-run"}
-"""Programs that have somebody else start what they are told to: it is no descendant of theirs."""
+"""Programs that have a service start their command, which is then not below the launcher."""
 ESCAPED = (
     "what {} starts belongs to another service and not to the run: neither its limits nor its end "
     "reach it"
@@ -37,14 +40,17 @@ AS_ROOT = "hooks run as root because run.user is not set, and may change anythin
 
 
 def confined(account: Account) -> bool:
-    """Whether a hook must be kept from signalling hookd, and can be: it is of hookd's own user."""
+    """Whether a hook of this account is kept from signalling hookd.
+
+    That is needed if the account is hookd's own and not root, and done if the kernel can.
+    """
     return account.uid == os.geteuid() != 0 and can_confine_signals()
 
 
 def notes(config: Config, accounts: Mapping[str, Account], groups: Groups | None) -> list[str]:
-    """Return each promise that is weaker here than the manual page's, once.
+    """Return a note for each promise of the manual page that this machine keeps only in part.
 
-    `accounts` are those that the hooks run as, by their names.
+    `accounts` maps the names of the hooks to the accounts that they run as.
     """
     hooks = config.hooks.values()
     limits = [hook.limits for hook in hooks]
@@ -61,7 +67,7 @@ def notes(config: Config, accounts: Mapping[str, Account], groups: Groups | None
         found.append(UNWEIGHTED)
     if os.geteuid() != 0 and hooks:
         found.append(CONFINED if can_confine_signals() else UNCONFINED)
-    # Where a file says root, somebody has decided it: only what nobody decided is worth a note.
+    # A hook file that names root states a decision. Only root by default is worth a note.
     as_root = [
         hook.name
         for hook in hooks
@@ -75,10 +81,10 @@ def notes(config: Config, accounts: Mapping[str, Account], groups: Groups | None
 
 
 def escapes(hook: Hook) -> list[str]:
-    """Return the names of programs in a hook's command that start something outside its run.
+    """Return the names of programs in a hook's command that start processes outside its run.
 
-    No more than a hint: a script may do the same unseen. With --scope, systemd-run starts its
-    program itself.
+    This is only a hint, because a script may do the same unseen. With --scope, systemd-run starts
+    its program itself.
     """
     words = hook.command.text.replace("'", " ").replace('"', " ").split()
     names = {os.path.basename(word) for word in words} & ESCAPES
@@ -86,7 +92,7 @@ def escapes(hook: Hook) -> list[str]:
 
 
 def shell_signs(hook: Hook) -> list[str]:
-    """Return a note for each word of a hook's command that only a shell would understand."""
+    """Return a note for each word of a hook's command that only a shell would interpret."""
     return [
         f"{hook.path}: command: {word} is given to the program as an argument, since no shell is "
         "involved: probably a mistake; what a shell does, a script can do, or /bin/sh -c '...'"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A control group for each launcher and so for each run, where cgroup v2 is delegated to it.
+"""A control group for each launcher, and so for each run, if cgroup v2 is delegated to the runner.
 
-systemd marks the groups that `Delegate=yes` hands over (see its CGROUP_DELEGATION document).
-Without the mark nothing is touched, and the limit poller bounds memory and processes. Only leaves
-may have processes, so the runner and its zygote move into a leaf of their own. For the names and
-meanings of the files see the kernel's admin-guide/cgroup-v2.
+systemd marks the groups that `Delegate=yes` delegates (see its CGROUP_DELEGATION document).
+Without the mark, hookd changes no group, and the limit poller bounds memory and processes. Only
+leaves may have processes, so the runner and its zygote move into a leaf of their own. The kernel's
+admin-guide/cgroup-v2 describes the files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hookd.runner.launch.profile import Profile
 ROOT = Path("/sys/fs/cgroup")
 LEAF = "runner"
 CONTROLLERS = ("memory", "pids", "cpu")
-CLEAN = 4 << 20  # bytes that may stay charged to a group that is used again
+CLEAN = 4 << 20  # bytes that may still be charged to a group that is used again
 AGAIN_SEC = 0.1  # between two tries to remove a group whose processes are being reaped
 TRIES = 600
 
 
 def delegated() -> Path | None:
-    """Return the directory of the group that was delegated to this service; None: none was."""
+    """Return the directory of the group that is delegated to this service, or None."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -36,7 +36,7 @@ def delegated() -> Path | None:
     if own is None:
         return None
     here = ROOT / own.lstrip("/")
-    for group in (here, here.parent):  # the parent with DelegateSubgroup=
+    for group in (here, here.parent):  # it is the parent with DelegateSubgroup=
         if _marked(group) and os.access(group / "cgroup.procs", os.W_OK):
             return group
     return None
@@ -53,13 +53,14 @@ def _marked(group: Path) -> bool:
 
 
 def _kill(group: Path) -> None:
-    with contextlib.suppress(OSError):  # before Linux 5.14: the caller goes on one by one
+    # Linux before 5.14 lacks this file; the caller then kills the processes one by one.
+    with contextlib.suppress(OSError):
         (group / "cgroup.kill").write_text("1")
 
 
 def _removed(group: Path) -> bool:
     try:
-        for below in group.iterdir():  # made by a hook that may
+        for below in group.iterdir():  # a hook with enough rights can make groups
             if below.is_dir():
                 _removed(below)
         group.rmdir()
@@ -71,7 +72,7 @@ def _removed(group: Path) -> bool:
 
 
 class Groups:
-    """The delegated group. Raises OSError where it cannot be divided."""
+    """The delegated group. Raises OSError if it cannot be divided."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -85,10 +86,10 @@ class Groups:
         self.controllers = frozenset(CONTROLLERS) & frozenset(available)
         for name in self.controllers:
             (base / "cgroup.subtree_control").write_text(f"+{name}")
-        self.close()  # what a runner before this one left behind
+        self.close()  # removes the groups that a previous runner left
 
     def close(self, seconds: float = 1.0) -> None:
-        """Empty and remove all groups of runs, as far as that can be done in this time."""
+        """Empty and remove all groups of runs, as far as possible within this time."""
         give_up = time.monotonic() + seconds
         for path in self._base.glob("run-*"):
             _kill(path)
@@ -117,12 +118,12 @@ class Group:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir()
-        path.chmod(0o755)  # language runtimes look here for how much memory they have
+        path.chmod(0o755)  # language runtimes read their memory limit here
         self._seen = {"memory": 0, "processes": 0}
         self._cpu_before = 0
         self._peak = -1
         self._peak_before = 0
-        for flags in (os.O_RDWR, os.O_RDONLY):  # since Linux 6.12 it can be made to forget
+        for flags in (os.O_RDWR, os.O_RDONLY):  # since Linux 6.12 a write resets the peak
             with contextlib.suppress(OSError):
                 self._peak = os.open(path / "memory.peak", flags | os.O_CLOEXEC)
                 break
@@ -132,11 +133,11 @@ class Group:
         (self.path / name).write_text(str(value))
 
     def enter(self, pid: int) -> None:
-        """Move a process in. Raises OSError."""
+        """Move a process into the group. Raises OSError."""
         self.write("cgroup.procs", pid)
 
     def kill(self) -> None:
-        """Kill everything in it at once, the launcher too; nothing can fork its way out."""
+        """Kill everything in the group at once, the launcher too. No fork can escape this."""
         _kill(self.path)
 
     def limit_hit(self) -> str | None:
@@ -153,7 +154,7 @@ class Group:
         return hit
 
     def begin(self) -> None:
-        """Begin anew with the peak of memory and the CPU time: a run follows."""
+        """Reset the memory peak and the CPU time before a run."""
         self._cpu_before = self._number("cpu.stat", "usage_usec")
         self._peak_before = 0
         if self._peak >= 0:
@@ -163,10 +164,10 @@ class Group:
                 self._peak_before = self._peak_now()
 
     def peak(self, *, reached: bool) -> int | None:
-        """Return the most memory used since `begin`, in bytes; None: not known.
+        """Return the most memory used since `begin`, in bytes; None if unknown.
 
-        Before Linux 6.12 it is that of all runs, and so this one's where it has grown meanwhile,
-        or this run has `reached` the limit.
+        Before Linux 6.12 the kernel keeps one peak for all runs of the group. It is this run's if
+        it has grown since `begin`, or if this run has `reached` the limit.
         """
         peak = self._peak_now()
         return peak if peak > self._peak_before or (reached and peak) else None
@@ -175,18 +176,18 @@ class Group:
         return int(os.pread(self._peak, 32, 0)) if self._peak >= 0 else 0
 
     def held(self) -> int:
-        """Return the memory that the group cannot give back, in bytes: no cached files."""
+        """Return the memory that the group cannot give back, in bytes. Excludes cached files."""
         return self._number("memory.stat", "anon") + self._number("memory.stat", "shmem")
 
     def members(self) -> frozenset[int]:
-        """Return the PIDs of what is in the group itself."""
+        """Return the PIDs of the processes in the group, without groups below it."""
         try:
             return frozenset(map(int, (self.path / "cgroup.procs").read_text().split()))
         except OSError:
             return frozenset()
 
     def holds(self, pid: int) -> bool:
-        """Whether a process is in this group or one below it; one that is gone is."""
+        """Whether a process is in this group or one below it. True for a process that is gone."""
         path = process.control_group(pid)
         if path is None:
             return True
@@ -195,19 +196,19 @@ class Group:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing of the runs until now counts against the next one.
+        """Whether nothing of the previous runs counts against the next one.
 
-        Files in tmpfs and shared memory stay charged to the group that wrote them when its
-        processes are gone, and what is cached of files is in the peak.
+        Files in tmpfs and shared memory stay charged to the group that wrote them after its
+        processes are gone, and the peak includes cached files.
         """
         return self._value("memory.current") <= CLEAN and self._value("pids.current") <= 1
 
     def cpu_usec(self) -> int:
-        """Return the CPU time used since `begin`, the launcher's own included."""
+        """Return the CPU time used since `begin`, in microseconds, including the launcher's."""
         return max(0, self._number("cpu.stat", "usage_usec") - self._cpu_before)
 
     def discard(self) -> None:
-        """Remove the group as soon as it is empty; what is still in it is killed."""
+        """Kill everything in the group, and remove the group once it is empty."""
         if self._peak >= 0:
             os.close(self._peak)
             self._peak = -1
@@ -222,7 +223,7 @@ class Group:
         try:
             return int((self.path / name).read_text())
         except OSError:
-            return 0  # a controller that is not available here
+            return 0  # the controller is not available
 
     def _number(self, name: str, key: str) -> int:
         try:
@@ -231,5 +232,5 @@ class Group:
                 if word == key:
                     return int(count)
         except OSError:
-            pass  # a controller that is not available here
+            pass  # the controller is not available
         return 0

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What the zygote and a launcher do alike: they receive packets, and signals by a descriptor.
+ * The functions that the zygote and the launchers share: receive packets, and receive signals
+ * through a descriptor.
  */
 #include "launcher.h"
 
@@ -27,9 +28,9 @@ void die(const char *what, int error)
     _exit(1);
 }
 
-/* Read the next packet and its descriptors, *count of them. Return its length; 0: the other side
- * is gone; -1: it is empty, or larger than any may be, or there was no room for its descriptors.
- * */
+/* Read the next packet into `packet` and its *count descriptors into `fds`. Return its length, 0
+ * if the peer is gone, and -1 if the packet has no data, is larger than permitted, or has more
+ * descriptors than fit. */
 ssize_t receive(int fds[MAX_FDS], int *count)
 {
     union {
@@ -54,7 +55,8 @@ ssize_t receive(int fds[MAX_FDS], int *count)
     return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -1 : length;
 }
 
-/* Set which signals are blocked. The C library's own function leaves out the two that it uses. */
+/* Set which signals are blocked: `every_byte` fills the set. The C library's function is not used,
+ * because it never blocks the two signals that the library needs. */
 void block_signals(int every_byte)
 {
     unsigned char set[_NSIG / 8];

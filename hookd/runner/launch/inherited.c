@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a run inherits from its launcher, and whether somebody has changed it.
+ * What a run inherits from its launcher, and whether another process has changed it.
  *
- * A process may change these things of every other process of its user: prlimit(2),
+ * A process may change attributes of every other process of its user with prlimit(2),
  * setpriority(2), sched_setattr(2), sched_setaffinity(2), ioprio_set(2), KEYCTL_SESSION_TO_PARENT
- * in keyctl(2), and as root some files of proc(5). They can only be compared and not be set again:
- * a hard limit that was lowered cannot be raised without privileges. What only a process itself
- * can change (working directory, umask, environment, descriptors, personality, securebits) is not
- * here: a launcher changes none of it. The control group is the runner's to look after.
+ * in keyctl(2), and as root with some files of proc(5). The launcher can only compare these
+ * attributes and not restore them: without privileges, a hard limit that was lowered cannot be
+ * raised. Attributes that only the process itself can change (working directory, umask,
+ * environment, descriptors, personality, securebits) are not compared, because a launcher changes
+ * none of them. The runner takes care of the control group.
  */
 #include "launcher.h"
 
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CPU_MSEC = 500 };   /* of its own that a launcher may use of a limit that it passes on */
+enum { CPU_MSEC = 500 };   /* CPU time that a launcher may use of a limit that its runs inherit */
 #define GET_KEYRING_ID 0   /* keyctl(2) */
 #define SESSION_KEYRING -3
 
@@ -29,7 +30,7 @@ struct inherited {
     unsigned char scheduling[128];  /* policy, priority, nice: struct sched_attr */
     unsigned long cpus[128];
     long io_priority, timer_slack, keyring;
-    char oom_score[16], dumped[16]; /* which root's hooks may change, and only they */
+    char oom_score[16], dumped[16]; /* only hooks of root may change these */
 };
 
 static struct inherited given;
@@ -53,19 +54,19 @@ static void look(struct inherited *now)
     now->io_priority = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
     now->timer_slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
     now->keyring = syscall(SYS_keyctl, GET_KEYRING_ID, SESSION_KEYRING, 0);
-    if (geteuid() == 0) { /* others have no right to these, as the process is not dumpable */
+    if (geteuid() == 0) { /* others cannot read these: not dumpable */
         read_text("/proc/self/oom_score_adj", now->oom_score, sizeof now->oom_score);
         read_text("/proc/self/coredump_filter", now->dumped, sizeof now->dumped);
     }
 }
 
-/* Remember what the runner has set, and what was inherited from it. */
+/* Remember what the runner has set and what was inherited from it. */
 void remember_inherited(void)
 {
     look(&given);
 }
 
-/* Return what of it somebody has changed, NULL where nothing was. */
+/* Return in words what has changed since remember_inherited(), or NULL if nothing has. */
 const char *changed(void)
 {
     static struct inherited now;

@@ -2,22 +2,22 @@
  *
  * A launcher: the process between the runner and a hook.
  *
- * The zygote forks launchers. The runner gives each its limits from outside (nice, rlimits, a
- * control group); then the launcher takes on the user of a hook and becomes the reaper of whatever
- * its runs leave behind. Orders follow, one run at a time; what a launcher starts has all of that
- * before its first instruction. So a run costs one vfork of a small process, and every process of
- * a run, escaped by setsid(2) or a double fork or not, stays below its launcher: when wait4(2)
- * says ECHILD, nothing of the run is left. A run needs no memory of its own, save for one that has
- * very many words.
+ * The zygote forks launchers. The runner sets the limits of each from outside (nice, rlimits, a
+ * control group). Then the launcher changes to the user of a hook and becomes the reaper of its
+ * runs' processes. It gets orders for one run at a time. A program that it starts has the user and
+ * the limits before its first instruction, so a run costs one vfork of a small process. Every
+ * process of a run stays below its launcher, even after setsid(2) or a double fork: when wait4(2)
+ * returns ECHILD, nothing of the run is left. The launcher allocates no memory for a run, unless
+ * the run has very many arguments and variables.
  *
- * A hook has the user of its launcher, so it may change the launcher's limits and scheduling, stop
- * it and kill it. Before each run the launcher compares what the run would inherit with what it
- * was given (inherited.c). If anything differs it exits and leaves the order unread. The runner's
- * end of the socket tells that apart (ECONNRESET, unix(7)): nothing was started, and another
+ * A hook has the same user as its launcher, so it may change the launcher's limits and scheduling,
+ * stop it and kill it. Before each run, the launcher compares what the run would inherit with what
+ * the runner has set (inherited.c). If anything differs, it exits and leaves the order unread. The
+ * runner's end of the socket then reports ECONNRESET (unix(7)): nothing was started, and another
  * launcher can be given the order.
  *
- * A malformed packet ends the launcher that reads it. A launcher without a runner kills all that
- * it has started and exits.
+ * A malformed packet ends the launcher that reads it. When the runner is gone, a launcher kills
+ * all processes that it has started and exits.
  */
 #include "launcher.h"
 
@@ -38,12 +38,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GATHER_MSEC = 5 }; /* how long the word of a start may wait for the word of its end */
-enum { WORDS = 1024 };    /* a run of so many needs no memory of its own */
+enum { GATHER_MSEC = 5 }; /* how long the report of a start may wait for that of its end */
+enum { WORDS = 1024 };    /* a run with at most so many needs no memory of its own */
 #define SCOPE_SIGNAL 2    /* landlock(7), Linux 6.12 */
 
 static struct report unsent[2];
-static size_t waiting;               /* of them */
+static size_t waiting;               /* number of reports in `unsent` */
 static int64_t cpu_usec, peak_kib;   /* of the run */
 static volatile struct {             /* written by a child that shares this memory (vfork(2)) */
     bool happened;
@@ -68,7 +68,7 @@ static struct report *note(uint32_t kind, pid_t pid, int status, bool left)
 
 static void tell(void)
 {
-    send(SOCKET, unsent, waiting * sizeof *unsent, MSG_NOSIGNAL); /* a loss is noticed elsewhere */
+    send(SOCKET, unsent, waiting * sizeof *unsent, MSG_NOSIGNAL); /* errors show elsewhere */
     waiting = 0;
 }
 
@@ -80,22 +80,21 @@ static void fail(uint32_t kind)
     _exit(127);
 }
 
-/* Start a program in a session of its own; its directory and file may be on a disk that hangs,
- * which holds up this process, until the runner kills it, and no other. Return the PID, 0: it
- * failed. */
+/* Start a program in a session of its own. If its directory or file is on a disk that hangs, only
+ * this process waits, until the runner kills it. Return the PID, or 0 if the start failed. */
 static pid_t start(char **words, const int fds[3])
 {
     char *path = words[0], *directory = words[1];
     char **argv = words + 2, **envp = argv + packet.run.argc + 1;
     failure.happened = false;
-    struct report *started = note(STARTED, 0, 0, false); /* when it began */
+    struct report *started = note(STARTED, 0, 0, false); /* has the time of the start */
     pid_t pid = vfork();
     if (pid == 0) {
         setsid();
         umask(packet.run.umask);
         if (chdir(directory) < 0)
             fail(NO_DIRECTORY);
-        for (int number = 0; number < 3; number++) /* the order's own are above 2 */
+        for (int number = 0; number < 3; number++) /* all of fds[] are above 2 */
             if (dup2(fds[number], number) < 0)
                 fail(NOT_SPAWNED);
         block_signals(0);
@@ -114,8 +113,8 @@ static pid_t start(char **words, const int fds[3])
     return 0;
 }
 
-/* Split texts into words, with a null pointer after the arguments and after the environment; die
- * where they are not as many as the order says. */
+/* Split texts into words, with a null pointer after the arguments and after the environment. Die
+ * if their number is not the one in the order. */
 static void split(char *texts, size_t length, char **words)
 {
     size_t argc = packet.run.argc, total = 2 + argc + packet.run.envc, found = 0;
@@ -142,7 +141,7 @@ static void *map(size_t size, int fd)
     return place;
 }
 
-/* Do what the order in `packet` says. Return the PID, 0 where it failed. */
+/* Carry out the order in `packet`. Return the PID, or 0 if the start failed. */
 static pid_t obey(ssize_t received, const int fds[MAX_FDS], int count)
 {
     static char *room[WORDS];
@@ -166,13 +165,14 @@ static pid_t obey(ssize_t received, const int fds[MAX_FDS], int count)
     return pid;
 }
 
-/* Wait for all that has ended. Return whether any process is left; *status, if it was `main`. */
+/* Reap every process that has ended. If `main` is one of them, set *ended and *status. Return
+ * whether any process is left. */
 static bool reap(pid_t main, bool *ended, int *status)
 {
     struct rusage own, usage;
     int code;
     pid_t pid;
-    getrusage(RUSAGE_SELF, &own); /* a process begins with the peak of whoever started it */
+    getrusage(RUSAGE_SELF, &own); /* a process starts with the peak of its parent */
     while ((pid = wait4(-1, &code, WNOHANG, &usage)) > 0) {
         cpu_usec += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
                     usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
@@ -186,9 +186,9 @@ static bool reap(pid_t main, bool *ended, int *status)
     return pid == 0;
 }
 
-/* Reap until nothing of the run is left; false: the runner is gone. The start of a run that is
- * over at once is told together with its end: half the packets, and half the wakeups of the
- * runner. */
+/* Reap until nothing of the run is left. Return false if the runner is gone. If a run ends at
+ * once, its start and its end are reported together, which halves the packets and the wakeups of
+ * the runner. */
 static bool attend(pid_t main)
 {
     struct pollfd ready[] = {{SOCKET, POLLIN, 0}, {SIGNALS, POLLIN, 0}};
@@ -199,7 +199,7 @@ static bool attend(pid_t main)
             continue;
         }
         if (ready[SOCKET].revents)
-            return false; /* nothing is ordered during a run */
+            return false; /* the runner sends nothing during a run, so it is gone */
         bool ended = false;
         int status = 0;
         forget_signals();
@@ -216,7 +216,8 @@ static bool attend(pid_t main)
     return true;
 }
 
-/* Kill until none is left that may be killed; orphans of the killed come here in turn. */
+/* Kill children until none is left that may be killed. The children of a killed process become
+ * children of this one. */
 static void kill_children(void)
 {
     bool alive = true;
@@ -230,7 +231,7 @@ static void kill_children(void)
             pid_t pid = (pid_t)strtol(text, &end, 10);
             if (end == text)
                 break;
-            alive |= kill(pid, SIGKILL) == 0; /* a set-user-ID program is the service manager's */
+            alive |= kill(pid, SIGKILL) == 0; /* the service manager kills set-user-ID programs */
         }
         if (alive)
             wait4(-1, NULL, 0, NULL);
@@ -248,7 +249,7 @@ static void serve(void)
         ssize_t received;
         poll(&order, 1, -1);
         if (order.revents & POLLIN && (what = changed()))
-            die(what, 0); /* with the order unread */
+            die(what, 0); /* leaves the order unread */
         received = receive(fds, &count);
         if (received == 0)
             return;
@@ -259,8 +260,8 @@ static void serve(void)
     }
 }
 
-/* Forbid this process and its children, for good, to signal any but each other: landlock(7), which
- * without privileges demands no_new_privs, so set-user-ID programs lose their power. */
+/* Permit this process and its children to signal only each other. This is permanent. Without
+ * privileges, landlock(7) requires no_new_privs, so set-user-ID programs gain no rights. */
 static void confine_signals(void)
 {
     uint64_t attributes[] = {0, 0, SCOPE_SIGNAL};
@@ -271,7 +272,7 @@ static void confine_signals(void)
     close(rules);
 }
 
-/* Take on the user, out of reach of ptrace(2), and the duty to reap. */
+/* Change to the user of the hook, refuse ptrace(2), and become the reaper of orphans. */
 static void become(const struct fork_order *whom)
 {
     static gid_t groups[MAX_TEXTS / sizeof(gid_t)];
@@ -289,8 +290,8 @@ static void become(const struct fork_order *whom)
         confine_signals();
 }
 
-/* Be a launcher from the fork to the exit. The first packet says that the limits are set: that may
- * need the privileges which are given up then. */
+/* Be a launcher from the fork to the exit. The first packet says that the limits are set. The
+ * launcher keeps its privileges until then, because setting the limits may need them. */
 void launch(int sock)
 {
     char limits_are_set;

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Processes whose launcher was killed by the very hook it ran: they come to the runner.
+"""Kills and reaps orphans: processes whose launcher is gone, because their hook killed it.
 
-The runner is the reaper of last resort (PR_SET_CHILD_SUBREAPER). A hook that attacks its launcher
-is not given a chance to go on: what comes here is killed and reaped, for as long as anything
-comes. Which run a stray belongs to is known from its parent or its session; where neither is
-known, the stray is taken for one of the last run whose launcher has died.
+Orphans become children of the runner (PR_SET_CHILD_SUBREAPER). A hook that attacks its launcher
+must not go on: its orphans are killed and reaped until no more arrive. The parent or the session
+of an orphan tells which run it belongs to. If neither is known, it is counted with the run whose
+launcher died last.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from hookd.runner.launch.profile import Report
 from hookd.runner.launch.slices import Slices
 from hookd.system import faults
 
-FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.01, 0.2  # between two rounds, while a run waits for them
-LONGEST_PAUSE_SEC = 30.0  # and when none does
-REMEMBERED = 1000  # ends that nobody has asked for: most strays are no run's main process
+FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.01, 0.2  # between two rounds while a run waits for them
+LONGEST_PAUSE_SEC = 30.0  # between two rounds while no run waits
+REMEMBERED = 1000  # ends kept for runs that may ask: most orphans are no run's main process
 
 
 class OrphanedRun:
-    """What a launcher left when it died. `main` is the run's main process, 0 where none is known.
+    """The orphans of one launcher. `main` is the PID of the run's main process, 0 if unknown.
 
-    `found` are those of it that were alive, `left` those that are when the patience is over.
+    `last` is the report of the main process's end. `found` holds the PIDs that were alive, and
+    `left` those that are still alive when `clear` stops waiting. `waiting` tells whether the
+    current round has found any of them. `settled` is set after a round that found none.
     """
 
     def __init__(self, main: int) -> None:
@@ -42,7 +44,7 @@ class OrphanedRun:
 
 
 class Orphans:
-    """Kills and reaps strays, and keeps how they ended for the run that asks."""
+    """Kills and reaps orphans, and keeps their ends for the run that asks."""
 
     def __init__(self, pool: Pool, slices: Slices) -> None:
         self._pool = pool
@@ -54,15 +56,15 @@ class Orphans:
         self._task: asyncio.Task[None] | None = None
 
     def unclaimed(self) -> list[int]:
-        """Return the strays that are not known to belong to a run, the oldest first."""
+        """Return the PIDs of orphans that are not known to belong to a run, the oldest first."""
         return [pid for pid in self._pool.strays() if pid not in self._owners]
 
     async def clear(self, main: int, patience: float, group: Group | None) -> OrphanedRun:
-        """End what the launcher of this main process left, for so many seconds.
+        """End the orphans that the launcher of this main process left; wait `patience` seconds.
 
-        What is alive after that is killed all the same, when it can be. After a fifth of that time
-        the kernel kills what is in the run's control group: processes that fork and exit faster
-        than a slow machine lists them are gone before they are signalled.
+        Orphans that are still alive then are killed in later rounds. After a fifth of the time the
+        kernel kills everything in the run's control group: processes may fork and exit faster than
+        a slow machine lists them, so that they are gone before they are signalled.
         """
         run = OrphanedRun(main)
         run.last = self._ended.pop(main, None)
@@ -83,18 +85,18 @@ class Orphans:
         return run
 
     def stir(self) -> None:
-        """Look for strays now: a launcher has died."""
+        """Look for orphans now, because a launcher has died."""
         self._awake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     def close(self) -> None:
-        """Leave what is left to the service manager."""
+        """Stop, and leave the remaining orphans to the service manager."""
         if self._task is not None:
             self._task.cancel()
 
     async def _work(self) -> None:
-        """Go round until no stray is left."""
+        """Do rounds until no orphan is left."""
         pause = FIRST_PAUSE_SEC
         while True:
             if self._awake.is_set():
@@ -102,7 +104,7 @@ class Orphans:
                 pause = FIRST_PAUSE_SEC
             try:
                 left = await self._go_round()
-            except Exception as e:  # whatever it is, the next round is at all of them
+            except Exception as e:  # whatever the error, the next round tries all of them again
                 faults.report(e, "the end of orphans")
                 left = True
             if not left and not self._awake.is_set():
@@ -113,7 +115,7 @@ class Orphans:
                 pause = min(2 * pause, LAST_PAUSE_SEC if self._open else LONGEST_PAUSE_SEC)
 
     async def _go_round(self) -> bool:
-        """Go through all strays once; return whether there were any."""
+        """Do one round over all orphans; return whether there were any."""
         runs = list(self._open)
         for run in runs:
             run.waiting = False
@@ -124,9 +126,12 @@ class Orphans:
         return bool(left)
 
     def _round(self) -> Iterator[int]:
-        """Reap what has ended, then end what has not; give each stray that there was."""
+        """Reap the orphans that have ended, then end the others and all processes below them.
+
+        Yields the PID of each orphan, and 0 for each other step.
+        """
         for pid in self._pool.strays():
-            self._claim(pid)  # also what has ended: a child of its may have come just now
+            self._claim(pid)  # even if it has ended: its children may have become orphans
             self._reap(pid)
             yield pid
         for pid in process_tree.end(os.getpid(), self._pool.strays):
@@ -135,14 +140,14 @@ class Orphans:
             yield 0
 
     def _left(self, run: OrphanedRun) -> Iterator[int]:
-        """Go through what is alive of an run."""
+        """Yield the PIDs of a run's living processes, and 0 for dead ones."""
         for pid in self._pool.strays():
             if self._claim(pid) is run:
                 yield pid if process.status(pid).alive else 0
                 yield from process_tree.living(pid)
 
     def _claim(self, pid: int) -> OrphanedRun:
-        """Return whose a stray is, or a process below one: by its parent, by its session."""
+        """Return the run of an orphan or of a process below one, by its parent or its session."""
         owner = self._owners.get(pid)
         if owner is None:
             found = process.status(pid)
@@ -154,7 +159,7 @@ class Orphans:
         return owner
 
     def _reap(self, pid: int) -> None:
-        """Reap a stray, if it has ended."""
+        """Reap an orphan if it has ended, and keep its end."""
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
         if not reaped:
             return
@@ -162,7 +167,7 @@ class Orphans:
         cpu = int((usage.ru_utime + usage.ru_stime) * 1e6)
         report = Report.now(ENDED, pid, status, cpu)
         if owner is not None and owner.main == pid:
-            owner.last = report  # its number still names its session
+            owner.last = report  # `_owners` keeps the PID: it still names the session
         else:
             self._owners.pop(pid, None)
             self._ended[pid] = report

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Launchers: made with a user and limits, kept for a while, given a run each.
+"""The launchers: each has a user and limits, has one run at a time, and is kept for a while.
 
-The zygote forks them (see `launch/launcher.c`); they get their limits from here while they wait
-for their first order. The clean way of a run costs two packets here, one there and one back.
+The zygote forks them (see `launch/launcher.c`). This module sets their limits while they wait for
+their first order. A run that leaves nothing costs two packets: its order and its reports.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from hookd.runner.launch.profile import Profile, Report, SpawnError
 from hookd.runner.launch.zygote import Zygote, ZygoteLost
 from hookd.system import faults
 
-# Seconds for which a launcher without a run is kept. It costs a tenth of a megabyte and spares the
-# next run of its kind a millisecond or two, so it may wait until the next job of an evening. It
-# stands in / and keeps no file system busy, but userdel(8) refuses while it is there: hence not
-# for hours, and a reload ends all that wait.
+# Seconds for which a launcher without a run is kept. It costs a tenth of a megabyte and saves the
+# next run with its profile a millisecond or two, so it may wait for the next job of an evening.
+# Its working directory is /, so it keeps no other file system busy. But userdel(8) refuses to
+# remove its user, so it is not kept for hours, and a reload ends all idle launchers.
 IDLE_SEC = 120.0
-RUNS = 2000  # runs of one launcher: its own CPU time counts against the limit that it passes on
-FORKS = 32  # launchers asked for at a time: more questions could overrun the zygote's socket
-MAX_PACKETS = 4  # of a launcher that may lie unread: two reports, an end, one to spare
-OPEN_FILES = 1024  # the soft limit where none is set: the kernel's and systemd's default
+RUNS = 2000  # runs of one launcher at most: it spends CPU time of the limit that runs inherit
+FORKS = 32  # requests to the zygote at a time: more could overrun its socket
+MAX_PACKETS = 4  # unread packets of a dead launcher: two reports, the end, one spare
+OPEN_FILES = 1024  # the soft limit if the hook sets none: the kernel's and systemd's default
 IO_CLASSES = {
     "realtime": psutil.IOPRIO_CLASS_RT,
     "best-effort": psutil.IOPRIO_CLASS_BE,
@@ -40,10 +40,10 @@ IO_CLASSES = {
 
 
 class Launcher:
-    """One launcher. `listener` is called with each report, with None when it has died.
+    """One launcher. `listener` is called with each report, and with None once it is dead.
 
-    `unread` is then whether it left its order unread, so that nothing was started: somebody had
-    changed, stopped or killed it, and another launcher can be given the order.
+    `unread` then tells whether the launcher left its order unread. If so, nothing was started: a
+    process had changed, stopped or killed the launcher, and another one can be given the order.
     """
 
     def __init__(self, sock: socket.socket, profile: Profile, pid: int, pidfd: int) -> None:
@@ -54,20 +54,20 @@ class Launcher:
         self.runs = 0
         self.alive = True
         self.unread = False
-        self.broken = False  # whether an error of hookd's own has befallen it
+        self.broken = False  # whether a fault has occurred in its callbacks
         self.listener: Callable[[Report | None], None] | None = None
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._called, self._readable)
 
     def equip(self, groups: Groups | None) -> None:
-        """Give the process what its runs inherit. Raises SpawnError."""
+        """Set the limits and the control group that its runs inherit. Raises SpawnError."""
         try:
             limit(self.pid, self.profile)
             if groups is not None:
                 self.group = groups.make(self.profile)
                 self.group.enter(self.pid)
-            self._sock.send(b"\1")  # now it may give up what privileges it has
+            self._sock.send(b"\1")  # tells it to give up its privileges
         except (psutil.Error, OSError, ValueError) as e:
             raise SpawnError(f"the limits cannot be set: {e}") from None
 
@@ -75,7 +75,7 @@ class Launcher:
         self, path: str, directory: str, umask: int, argv: list[bytes], env: list[bytes],
         fds: list[int],
     ) -> None:  # fmt: skip
-        """Start a program; `fds` become its 0, 1 and 2. Raises SpawnError."""
+        """Start a program; `fds` become its descriptors 0, 1 and 2. Raises SpawnError."""
         texts = b"\0".join([os.fsencode(path), os.fsencode(directory), *argv, *env, b""])
         head = abi.RUN.pack(umask, len(argv), len(env), len(texts))
         self.runs += 1
@@ -92,14 +92,15 @@ class Launcher:
                 file.flush()
                 socket.send_fds(self._sock, [head], [*fds, file.fileno()])
         except ConnectionError:
-            self.unread = True  # its end is noticed in a moment
+            self.unread = True  # the launcher is dead, which `_readable` will notice
         except OSError as e:
             raise SpawnError(f"its launcher cannot be given the order: {e.strerror}") from None
 
     def kill(self) -> None:
-        """Kill the launcher itself; what it had started comes to the runner.
+        """Kill only the launcher. The processes below it become orphans, children of the runner.
 
-        Its socket may stay open, in a child that hangs before its execve(2): the pidfd tells.
+        The pidfd tells when it is dead: a child that hangs before its execve(2) may keep the
+        socket open.
         """
         self._signal(signal.SIGKILL)
         if self.alive:
@@ -111,8 +112,8 @@ class Launcher:
                 signal.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
-        """Let the launcher end: it reads that nobody is there, kills what it has and exits."""
-        self._signal(signal.SIGCONT)  # its hook may have stopped it
+        """Close the launcher's socket. The launcher then kills its processes and exits."""
+        self._signal(signal.SIGCONT)  # the hook may have stopped it
         self._hang_up()
         if self.group is not None:
             self.group.discard()
@@ -120,7 +121,7 @@ class Launcher:
 
     @property
     def listens(self) -> bool:
-        """Whether it can be given an order."""
+        """Whether the launcher can be given an order."""
         return self._sock.fileno() >= 0
 
     def _hang_up(self) -> None:
@@ -136,7 +137,7 @@ class Launcher:
         faults.guarded("a launcher", act, self._broken)
 
     def _broken(self, error: Exception) -> None:
-        """End a launcher that nobody can understand, and the run that it has."""
+        """End a launcher whose callback met a fault, and its run."""
         self.kill()
         if self.broken or not self.alive:
             if self.listener is not None:
@@ -152,7 +153,7 @@ class Launcher:
             data = self._sock.recv(2 * abi.REPORT.size)
         except BlockingIOError:
             return
-        except ConnectionResetError:  # unix(7): it was closed with something unread in it
+        except ConnectionResetError:  # unix(7): it was closed with unread data in it
             data = b""
             self.unread = True
         if data and len(data) % abi.REPORT.size == 0:
@@ -160,25 +161,25 @@ class Launcher:
                 if self.listener is not None:
                     self.listener(Report(kind, bool(left), *numbers))
             return
-        # A dying process closes its files before its children are given to another parent; the
-        # pidfd tells when that is done.
+        # A dying process closes its files before its children get another parent. The pidfd
+        # becomes readable after that.
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         self._loop.add_reader(self.pidfd, self._called, self._died)
 
     def _died(self) -> None:
-        for _ in range(MAX_PACKETS):  # that it has sent and nobody has read yet
+        for _ in range(MAX_PACKETS):  # those that it sent before it died
             if not self.listens or not faults.guarded("a launcher", self._readable):
                 break
         if not self.alive:
-            return  # its run has parted with it meanwhile
+            return  # its run has given it up meanwhile
         self._hang_up()
         if self.listener is not None:
             self.listener(None)
 
 
 class Pool:
-    """All launchers, and the zygote they come from."""
+    """All launchers, and the zygote that forks them."""
 
     def __init__(self, groups: Groups | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -195,7 +196,7 @@ class Pool:
         self._zygote = Zygote()
 
     def take(self, profile: Profile) -> Launcher | None:
-        """Return a launcher that waits for work, None where one must be made."""
+        """Return an idle launcher with this profile, or None if one must be made."""
         waiting = self._idle.get(profile)
         while waiting:
             launcher = waiting.pop()[1]
@@ -224,7 +225,10 @@ class Pool:
         return launcher
 
     async def _fork(self, profile: Profile, theirs: socket.socket) -> tuple[int, int]:
-        """Have the zygote fork, a new one where it dies of it: a hook may have stopped it."""
+        """Have the zygote fork a launcher; if the zygote dies, ask a new one.
+
+        A hook may have stopped the zygote, which is then killed. Raises SpawnError.
+        """
         if self._zygote is not None and not self._zygote.lost:
             with contextlib.suppress(ZygoteLost):
                 return await self._zygote.fork(profile, theirs)
@@ -233,7 +237,7 @@ class Pool:
         return await self._zygote.fork(profile, theirs)
 
     def give_back(self, launcher: Launcher) -> None:
-        """Keep a launcher that has nothing left of its run, for the next one."""
+        """Keep a launcher for the next run. Its last run has left nothing."""
         launcher.listener = None
         if not launcher.listens or launcher.runs >= RUNS or launcher in self._forgotten:
             self.drop(launcher)
@@ -242,7 +246,10 @@ class Pool:
         self._timer.within(IDLE_SEC)
 
     def forget(self) -> None:
-        """End each launcher once it has no run: nobody may need it after a reload, or its user."""
+        """End each launcher once it has no run.
+
+        A reload calls this: the new configuration may need neither the launcher nor its user.
+        """
         for waiting in self._idle.values():
             for _, launcher in waiting:
                 self.drop(launcher)
@@ -250,15 +257,15 @@ class Pool:
         self._forgotten = set(self._all)
 
     def drop(self, launcher: Launcher) -> None:
-        """End a launcher, and everything it still has."""
+        """End a launcher and everything below it."""
         launcher.close()
         self._all.discard(launcher)
         self._forgotten.discard(launcher)
 
     def strays(self) -> list[int]:
-        """Return the children of this process that are none of its own: a launcher's, orphaned.
+        """Return the PIDs of orphans: children of this process that it did not start itself.
 
-        A hook that kills its launcher does not escape: its processes come here.
+        A hook that kills its launcher does not escape, since its processes become orphans here.
         """
         own = {launcher.pid for launcher in self._all if launcher.alive}
         if self._zygote is not None:
@@ -276,7 +283,7 @@ class Pool:
             self._groups.close()
 
     def _expire(self) -> None:
-        """End what has waited too long; the longest waiting stand first."""
+        """End the launchers that have waited too long. The lists begin with the oldest."""
         oldest = self._loop.time() - IDLE_SEC
         for profile, waiting in list(self._idle.items()):
             while waiting and (waiting[0][0] <= oldest or not waiting[0][1].listens):
@@ -288,7 +295,7 @@ class Pool:
 
 
 def limit(pid: int, profile: Profile) -> None:
-    """Set on a waiting launcher what its runs inherit.
+    """Set the limits that a launcher's runs inherit, while it waits for its first order.
 
     Raises psutil.Error, OSError, ValueError.
     """
@@ -297,7 +304,7 @@ def limit(pid: int, profile: Profile) -> None:
     if profile.open_files is not None:
         soft = hard = profile.open_files
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-    if profile.cpu_time is not None:  # SIGXCPU at the limit, SIGKILL a second after
+    if profile.cpu_time is not None:  # SIGXCPU at the limit, SIGKILL a second later
         resource.prlimit(pid, resource.RLIMIT_CPU, (profile.cpu_time, profile.cpu_time + 1))
     if profile.file_size is not None:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (profile.file_size, profile.file_size))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What /proc says of one process: its state, its memory, its name. Nothing is signalled here.
+"""Reads the state, memory and name of a process from /proc. This module signals nothing.
 
-A process lives as long as one of its threads does. Where the first thread, the leader, has
-exited and others work on, /proc/PID/stat says Z and /proc/PID/statm nothing, and what is true
-stands below /proc/PID/task (proc(5)). So nothing in hookd reads those files but this one.
+A process lives as long as one of its threads does. If the first thread, the leader, has exited
+and others go on, /proc/PID/stat shows Z and /proc/PID/statm shows 0. The true values are then
+below /proc/PID/task (proc(5)). For this reason only this module reads these files.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import psutil
 
 PAGE = resource.getpagesize()
 NAME = 15  # bytes of a process's name, TASK_COMM_LEN in prctl(2) without the NUL
-PROGRAM = 64  # bytes of the program's path that are shown
+PROGRAM = 64  # bytes of the program's path that are shown at most
 _STATE, _PARENT, _GROUP, _SESSION, _THREADS = 0, 1, 2, 3, 17  # after the name in proc_pid_stat(5)
 _STAT_SIZE = 1024  # bytes; the file is far smaller
 _PROC_CHILDREN = Path("/proc/self/task").is_dir() and Path("/proc/thread-self/children").exists()
 
 
 class Status(NamedTuple):
-    """A process's parent, group and session, and its state's letter as in proc_pid_stat(5)."""
+    """A process's parent, group and session, and its state as a letter of proc_pid_stat(5)."""
 
     parent: int
     group: int
@@ -33,7 +33,7 @@ class Status(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """Whether it is more than a number that waits to be reaped."""
+        """Whether it exists and is not a zombie."""
         return self.state not in "ZX"
 
 
@@ -41,9 +41,9 @@ GONE = Status(0, 0, 0, "X")
 
 
 def status(pid: int) -> Status:
-    """Return a process's status, `GONE` where there is none of that number.
+    """Return a process's status, or `GONE` if no process has this PID.
 
-    The state is that of a living thread where the leader is not one.
+    If the leader has exited, the state is that of a living thread.
     """
     fields = _stat(f"/proc/{pid}/stat")
     if fields is None:
@@ -55,11 +55,11 @@ def status(pid: int) -> Status:
 
 
 def children(pid: int) -> list[int]:
-    """Return the PIDs of a process's children, zombies too, the oldest first.
+    """Return the PIDs of a process's children, including zombies, the oldest first.
 
-    From task/TID/children (proc(5)), a read for each thread: fast enough to catch what forks and
-    exits in a loop. Empty where the process is gone. Where the kernel lacks it psutil looks
-    through all processes.
+    They are read from task/TID/children (proc(5)) of each thread, which is fast enough to catch
+    processes that fork and exit in a loop. If the kernel lacks that file, psutil searches all
+    processes. The list is empty if the process is gone.
     """
     if not _PROC_CHILDREN:
         try:
@@ -77,7 +77,7 @@ def children(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Return a process's memory with all that it shares, in bytes: quick, and too much."""
+    """Return a process's memory including all that it shares, in bytes. Fast, but too high."""
     for path in _threads(pid):
         if pages := int((_read(f"{path}/statm").split() or [b"", b"0"])[1]):
             return pages * PAGE
@@ -85,20 +85,23 @@ def resident(pid: int) -> int:
 
 
 def proportional(pid: int) -> int:
-    """Return a process's memory with its part of what it shares, in bytes (PSS, proc(5))."""
+    """Return a process's memory with its part of what it shares, in bytes (PSS, proc(5)).
+
+    Return `resident` if the kernel does not tell.
+    """
     for path in _threads(pid):
         if kib := _word(f"{path}/smaps_rollup", b"Pss:"):
             return int(kib) * 1024
-    return resident(pid)  # of another user, who may not be looked at that closely
+    return resident(pid)  # another user's process may keep its PSS to itself
 
 
 def cpu_usec(pid: int) -> int:
-    """Return the CPU time of a process's own (its first thread's), in microseconds."""
+    """Return the CPU time of a process's first thread, in microseconds."""
     return int((_read(f"/proc/{pid}/schedstat").split() or [b"0"])[0]) // 1000
 
 
 def control_group(pid: int) -> str | None:
-    """Return the path of a process's group in cgroup v2, None where there is none."""
+    """Return the path of a process's group in cgroup v2, or None."""
     for line in _read(f"/proc/{pid}/cgroup").splitlines():
         if line.startswith(b"0::"):
             return os.fsdecode(line[3:])
@@ -106,10 +109,10 @@ def control_group(pid: int) -> str | None:
 
 
 def named(pid: int) -> str:
-    """Return a process's number, name and program: `1234 (exim4, /usr/sbin/exim4)`.
+    """Return a process's PID, name and program: `1234 (exim4, /usr/sbin/exim4)`.
 
-    The name of a script is that of its file. The arguments are left out, because passwords may
-    stand in them, and this is for the journal.
+    The name of a script is that of its file. The arguments are omitted, because they may contain
+    passwords and the text goes to the journal.
     """
     name = _read(f"/proc/{pid}/comm").rstrip(b"\n")
     if not name:
@@ -122,9 +125,9 @@ def named(pid: int) -> str:
 
 
 def described(pid: int) -> str:
-    """Return who a process is and where in the kernel it waits.
+    """Return a process's description and where in the kernel it waits.
 
-    `1234 (cp, /bin/cp), uid 0, state D, in nfs_wait`.
+    An example is `1234 (cp, /bin/cp), uid 0, state D, in nfs_wait`.
     """
     uid = _word(f"/proc/{pid}/status", b"Uid:").decode() or "?"
     where = next((_read(f"{path}/wchan") for path in _threads(pid)), b"").decode() or "?"
@@ -132,7 +135,10 @@ def described(pid: int) -> str:
 
 
 def _threads(pid: int) -> list[str]:
-    """Return where to read of a process: of itself, or of each living thread."""
+    """Return the directories to read: the process's own, or that of each living thread.
+
+    The threads' are needed if the leader has exited.
+    """
     fields = _stat(f"/proc/{pid}/stat")
     if fields is None or fields[_STATE] not in b"ZX":
         return [f"/proc/{pid}"]
@@ -163,7 +169,7 @@ def _stat(path: str) -> list[bytes] | None:
 
 
 def _word(path: str, name: bytes) -> bytes:
-    """Return the word after a name at the beginning of a line; nothing where there is none."""
+    """Return the word that follows a name at the beginning of a line, or b"" if none does."""
     for line in _read(path).splitlines():
         if line.startswith(name):
             return line.split()[1]
@@ -171,7 +177,7 @@ def _word(path: str, name: bytes) -> bytes:
 
 
 def _read(path: str, size: int = -1) -> bytes:
-    """Return what a file of a process says; nothing where it is gone or keeps that to itself."""
+    """Return the content of a file in /proc, or b"" if the process is gone or access is denied."""
     try:
         with open(path, "rb") as file:
             return file.read(size)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The processes below a process: finding them, and signalling none but them.
+"""Finds the processes below a process, and signals only them.
 
-A launcher reaps whatever its run leaves behind, so "below it" is the whole truth; a list is old
-when it is read, so callers go round until the launcher says that nothing is left.
+A launcher reaps all processes of its run, so they are all below it. A list of processes is out of
+date once it is read, so callers repeat until the launcher reports that nothing is left.
 
-All of this are generators that give something for each process they look at, so that
-`hookd.runner.launch.slices` can stop between two of them: a run may have thousands.
+The functions are generators that yield once for each process that they examine, so that
+`hookd.runner.launch.slices` can pause between two processes: a run may have thousands.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from hookd.runner.launch.process import children, status
 
-FREEZES = 10  # passes of SIGSTOP at most: what waits in the kernel does not show as stopped
+FREEZES = 10  # passes of SIGSTOP at most: processes that wait in the kernel never show as stopped
 PIDFD_SIGNAL_PROCESS_GROUP = 4  # pidfd_send_signal(2)
 
 
 Roots = Callable[[], list[int]]
-"""Says which children of the root to begin with, at the moment it is asked."""
+"""Returns the children of the root to begin with, as they are at the time of the call."""
 
 
 def walk(root: int, roots: Roots | None = None) -> Iterator[int]:
-    """Go through the PIDs of what is below a process, as it is found.
+    """Yield the PIDs of the processes below a process, in the order in which they are found.
 
-    Parents come before their children, and of one parent's children the youngest first: among
-    processes that fork and exit in a loop those are the ones that are alive.
+    Parents come before their children, and the youngest child of a parent comes first: among
+    processes that fork and exit in a loop, the youngest are the ones that are alive. `roots`
+    returns the children to begin with, None for all children of `root`.
     """
     todo = children(root) if roots is None else roots()
     while todo:
@@ -39,7 +40,7 @@ def walk(root: int, roots: Roots | None = None) -> Iterator[int]:
 
 
 def living(root: int) -> Iterator[int]:
-    """Go through what is below a process; give the PIDs of what is alive, 0 for the others."""
+    """Yield the PID of each living process below a process, and 0 for each dead one."""
     for pid in walk(root):
         yield pid if status(pid).alive else 0
 
@@ -47,8 +48,8 @@ def living(root: int) -> Iterator[int]:
 def end(root: int, roots: Roots | None = None) -> Iterator[int]:
     """Stop everything below a process until nothing new is found, then kill it.
 
-    What is stopped can neither fork nor react to the end of the others. Gives the PID of each
-    process that was killed, 0 for each other look.
+    A stopped process can neither fork nor react to the end of the others. Yields the PID of each
+    process that was killed, and 0 for each other step.
     """
     for _ in range(FREEZES):
         stopped = False
@@ -63,15 +64,16 @@ def end(root: int, roots: Roots | None = None) -> Iterator[int]:
 def signal_below(
     root: int, *signals: int, roots: Roots | None = None, unless: str = ""
 ) -> Iterator[int]:
-    """Send the signals to everything alive below a process, itself not among.
+    """Send the signals to every living process below a process, but not to the process itself.
 
-    Gives the PID of each process that was reached, 0 for each other. Those in one of the states
-    `unless` (letters of proc_pid_stat(5)) are passed over.
+    Yields the PID of each process that was signalled, and 0 for each other. Processes in one of
+    the states `unless` (letters of proc_pid_stat(5)) are skipped.
 
-    Never to anybody else: a pidfd is opened first, then its process's parent looked at, then the
-    signal sent through it. A number that was given to a stranger meanwhile fails the second step
-    or, when the process died between them, the third. Where the kernel can (Linux 6.9), the
-    leader of a process group stands for all of it: nothing forks faster than that.
+    No other process is ever signalled. First a pidfd is opened, then the parent of its process is
+    checked, then the signals are sent through the pidfd. If the PID was reused for another process
+    before the first step, the second step fails. If the process dies before the third step, that
+    one fails. On Linux 6.9 and later, a signal through the leader of a process group reaches the
+    whole group, so that no process can outrun it by forking.
     """
     ours = {root}
     groups: set[int] = set()
@@ -83,10 +85,10 @@ def signal_below(
 def signal_listed(
     root: int, *signals: int, roots: Roots | None = None, youngest_first: bool = False
 ) -> Iterator[int]:
-    """Do what `signal_below` does, but list everything before anything is signalled.
+    """Do what `signal_below` does, but list all processes before the first one is signalled.
 
-    So the children of a process that ends of its signal are not missed, who have another parent
-    then.
+    A process that dies of its signal gives its children another parent. The list has them
+    already, so they are not missed.
     """
     found: list[int] = []
     for pid in walk(root, roots):
@@ -100,12 +102,13 @@ def signal_listed(
 def _reach(
     pid: int, signals: Iterable[int], ours: Collection[int], groups: set[int], unless: str
 ) -> bool:
-    """Signal one process, or the group it leads; return whether it gets the signals."""
+    """Signal one process, or the group that it leads; return whether it gets the signals."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
-        # Gone; or reaped while its number still names a session or a group, which is EINVAL or
-        # ENOENT on some kernels; or there is no descriptor for now, and the next round has one.
+        # The process is gone; or it was reaped while its PID still names a session or a group,
+        # which is EINVAL or ENOENT on some kernels; or this process has no descriptor left, and
+        # the next round tries again.
         return False
     try:
         found = status(pid)
@@ -118,7 +121,7 @@ def _reach(
         else:
             _signal(fd, signals)
     except OSError:
-        return False  # gone meanwhile; or another user's, which the caller finds still there
+        return False  # it is gone; or it is another user's, and the caller finds it alive
     finally:
         os.close(fd)
     return True
@@ -130,7 +133,7 @@ def _signal(fd: int, signals: Iterable[int], flags: int = 0) -> None:
 
 
 def _signal_group(fd: int, signals: Iterable[int]) -> bool:
-    """Signal the group that this process leads; False where the kernel cannot by pidfd."""
+    """Signal the group that this process leads; return False if the kernel cannot by pidfd."""
     try:
         _signal(fd, signals, PIDFD_SIGNAL_PROCESS_GROUP)
     except OSError as e:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a launcher is made from and what it says: the words that the files of a run share."""
+"""The profile that a launcher is made with, and the reports that it sends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from hookd.runner.launch.accounts import Account
 
 
 class SpawnError(Exception):
-    """Nothing could be started; the text says why."""
+    """A launcher or a program could not be started; the text says why."""
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """All that a launcher has before its first run: runs of the same profile may share it."""
+    """Everything that a launcher has before its first run. Runs of equal profiles share launchers.
+
+    `confine` limits its processes to signalling each other. `cpu_time` is in seconds; `file_size`
+    and `memory` are in bytes.
+    """
 
     account: Account
     confine: bool
@@ -42,7 +46,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a launcher says of its run: see `abi.REPORT`."""
+    """A report of a launcher on its run, see `abi.REPORT`."""
 
     kind: int
     left: bool
@@ -55,5 +59,5 @@ class Report(msgspec.Struct, frozen=True):
 
     @classmethod
     def now(cls, kind: int, pid: int, status: int = 0, cpu: int = 0, peak: int = 0) -> Report:
-        """Return a report as a launcher would make it just now."""
+        """Return a report as a launcher would send it now. `cpu` is in microseconds."""
         return cls(kind, False, pid, status, time.time_ns(), time.monotonic_ns(), cpu, peak)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Long looks through processes in short slices, so that no run waits for another's.
+"""Divides long passes over processes into short slices, so that no run waits for another's pass.
 
-Whoever has a thousand processes to go through gives them here as an iterator. One slice is done
-in a turn of the loop, whoever it is for; all that is ready has its turn between two of them.
+A caller that must go through a thousand processes hands them over as an iterator. Each turn of the
+event loop does one slice, for whichever run; everything else that is ready runs between two
+slices.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ _T = TypeVar("_T")
 
 
 class Slices:
-    """The turns that all runs share."""
+    """The turns of the loop that all runs share."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()  # first come, first served
 
     async def gather(self, steps: Iterable[_T]) -> list[_T]:
-        """Go through an iterator; return what it gives, but for what is false.
+        """Exhaust an iterator in slices; return its values without those that are false.
 
         Raises what the iterator raises.
         """
@@ -34,10 +35,10 @@ class Slices:
             async with self._turn:
                 if self._slice(iterator, found):
                     return found
-                await asyncio.sleep(0)  # before the next one has the turn
+                await asyncio.sleep(0)  # the loop runs before the next slice begins
 
     def _slice(self, iterator: Iterator[_T], found: list[_T]) -> bool:
-        """Go on for one slice; True at the iterator's end."""
+        """Do one slice; return True at the end of the iterator."""
         enough = monotonic() + SLICE_SEC
         for value in iterator:
             if value:

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The zygote: the runner starts this program once, and has it fork launchers.
+ * The zygote: the runner starts this program once, and it forks the launchers.
  *
- * It answers every packet, also a malformed one, and exits when the runner is gone. Where hooks
- * are the runner's own user, they may change it as they may change a launcher; then it exits and
- * leaves the packet unread, and the runner starts another one.
+ * It answers every packet, even a malformed one, and exits when the runner is gone. If hooks run
+ * as the runner's own user, they may change the zygote as they may change a launcher. It then
+ * exits and leaves the packet unread, and the runner starts another zygote.
  */
 #include "launcher.h"
 
@@ -20,9 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Reap launchers. One that is stopped was stopped by its hook, and goes with it: a run's time
- * limit must not depend on it. Tracing is an administrator's doing, and not seen here (ptrace(2)).
- * */
+/* Reap launchers. Kill a launcher that is stopped: only its hook can have stopped it, and the time
+ * limit of a run must not depend on that. waitid(2) does not show a launcher that an administrator
+ * traces (ptrace(2)). */
 static void look_after_launchers(void)
 {
     siginfo_t info;
@@ -45,7 +45,7 @@ static void answer(pid_t pid, int error)
     } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
     struct iovec data = {&words, sizeof words};
     struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
-    int pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1; /* it is not reaped yet */
+    int pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1; /* not reaped yet */
     if (pidfd >= 0) {
         memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
         message.msg_control = &control;
@@ -59,7 +59,7 @@ static void answer(pid_t pid, int error)
         close(pidfd);
 }
 
-/* Fork the launcher that `packet` asks for. */
+/* Fork the launcher that `packet` asks for, and answer. */
 static void make_launcher(ssize_t received, const int fds[MAX_FDS], int count)
 {
     const struct fork_order *order = &packet.fork;
@@ -76,8 +76,7 @@ static void make_launcher(ssize_t received, const int fds[MAX_FDS], int count)
         close(fds[i]);
 }
 
-/* Undo what the runner's own surroundings let this process inherit: ignored signals (signal(7)).
- * */
+/* Reset the signals that the runner's parent may have set to be ignored (signal(7)). */
 static void default_signals(void)
 {
     char action[64] = {0}; /* larger than the kernel's struct sigaction, whose zeros are SIG_DFL */
@@ -110,7 +109,7 @@ int main(int argc, char **argv)
             look_after_launchers();
         if (!ready[SOCKET].revents)
             continue;
-        const char *what = changed(); /* by a hook of the runner's own user */
+        const char *what = changed(); /* a hook of the runner's own user may change it */
         if (what)
             die(what, 0);
         received = receive(fds, &count);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The runner's side of the zygote: the one small process that launchers are forked from.
+"""The runner's side of the zygote, the small process that launchers are forked from.
 
-A launcher costs a fork of a process that has next to no memory, and not the start of a program.
+A new launcher costs only a fork of a process with very little memory, not the start of a program.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from hookd.runner.launch import abi
 from hookd.runner.launch.profile import Profile, SpawnError
 from hookd.system import faults
 
-ANSWER_SEC = 10.0  # for a fork: a zygote that needs longer was stopped
+ANSWER_SEC = 10.0  # that the zygote has to fork; if it takes longer, it was stopped and is killed
 
 
 class ProgramError(SpawnError):
-    """The program that hooks are started from cannot be started; the text says why."""
+    """The zygote's program cannot be started; the text says why."""
 
 
 class ZygoteLost(SpawnError):
-    """The zygote has died; nothing was made, and another one can be asked."""
+    """The zygote has died without an answer. A new one can be asked."""
 
 
 class Zygote:
-    """The process that forks launchers; questions are answered in their order.
+    """The process that forks launchers. It answers requests in their order.
 
     Raises ProgramError.
     """
@@ -58,13 +58,13 @@ class Zygote:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The PID of the process."""
         return self._process.pid
 
     async def fork(self, profile: Profile, theirs: socket.socket) -> tuple[int, int]:
-        """Have a launcher made with this end of a socketpair; return its PID and a pidfd.
+        """Fork a launcher that gets this end of a socket pair; return its PID and a pidfd.
 
-        Raises SpawnError.
+        Raises SpawnError, or ZygoteLost if the zygote dies.
         """
         account = profile.account
         groups = sorted(account.groups)
@@ -83,9 +83,9 @@ class Zygote:
             late.cancel()
 
     def close(self) -> None:
-        """End it, and wait until it has."""
+        """Kill the zygote and wait for its end."""
         self._forget("the runner stops")
-        self._process.kill()  # it may have been stopped
+        self._process.kill()  # a stopped zygote would not exit by itself
         self._process.wait()
 
     def _called(self) -> None:
@@ -126,7 +126,7 @@ class Zygote:
 
 
 def _why(error: OSError) -> str:
-    """Return in words what is wrong with the program."""
+    """Return the reason, in words, why the program cannot be started."""
     if not abi.PROGRAM.exists():
         return f"{abi.PROGRAM} is missing: packaging/setup compiles it in a source tree"
     if error.errno == errno.ENOEXEC:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The end of a run of which nothing is left: flush the output, record the end, tell the report.
+"""The end of a run without processes: flush the output, record the end, deliver the run report.
 
-The report is told only when the journal has taken the record, so that whoever hears of the end
-finds it there; a journal that takes nothing is waited for in bounded time.
+The run report is delivered only after the journal has taken the record, so that everybody who
+learns of the end finds it there. The wait for a journal that takes nothing is bounded.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hookd.runner.run.phases import Phase, RunState
 from hookd.system import faults, records
 from hookd.system.journal import NOTHING, Context, Journal
 
-FLUSH_SEC = 30.0  # for the journal to take the output
-JOURNAL_WAIT_SEC = 2.0  # for the journal to take the record of the end
+FLUSH_SEC = 30.0  # that the journal has to take the output
+JOURNAL_WAIT_SEC = 2.0  # that the journal has to take the record of the end
 
 
 class Closing:
-    """Takes a run from `FLUSHING` to `ENDED`. `ended(receipt)` is called once."""
+    """Takes a run from `FLUSHING` to `ENDED`. `ended` is called once, with the run report."""
 
     __slots__ = (
         "_context", "_ended", "_journal", "_limits", "_observed", "_output", "_receipt", "_state",
@@ -48,9 +48,9 @@ class Closing:
         self._receipt: Receipt | None = None  # once it is made
 
     def begin(self, context: Context) -> None:
-        """Record and tell the end of the run, once the journal has taken its output.
+        """Record and report the end of the run once the journal has taken its output.
 
-        `context` are the fields of its records.
+        `context` holds the fields of its records.
         """
         self._context = context
         if self._output.waiting:
@@ -83,14 +83,14 @@ class Closing:
         self._tell(receipt)
 
     def _tell(self, receipt: Receipt) -> None:
-        """Tell the report, and once more after an error: nothing that follows could."""
+        """Deliver the run report, and try once more after an error: nothing later would."""
         faults.guarded(
             "the end of a run", lambda: self._ended(receipt), lambda _: self._ended(receipt)
         )
         self._state.enter(Phase.ENDED)
 
     def give_up(self, error: Exception) -> None:
-        """Tell the report in spite of an error of hookd's own, with what is known."""
+        """Deliver a run report with what is known, despite a fault."""
         self._observed.own_error = self._observed.own_error or faults.words(error)
         if self._state.phase is Phase.FLUSHING and self._receipt is None:
             faults.guarded("the end of a run", self._record, lambda _: self._tell_known())

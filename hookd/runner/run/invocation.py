@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a run is given: its arguments, environment and standard input, from hook and event."""
+"""The arguments, environment and standard input of a run, made from its hook and event."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class HookSpec(msgspec.Struct, frozen=True):
-    """A hook, and what must be looked up for each of its runs: whom it runs as, and its program.
+    """A hook, and what must be looked up for each of its runs.
 
-    `search` is the PATH that env(1) looks for an interpreter in.
+    `wanted` names the account that the hook runs as. `search` is the PATH in which env(1) looks
+    for an interpreter.
     """
 
     hook: Hook
@@ -39,10 +40,10 @@ class HookSpec(msgspec.Struct, frozen=True):
 
 
 class LaunchSettings(msgspec.Struct, frozen=True):
-    """What a hook's account adds to it: the same for all its runs until the account changes.
+    """The settings that depend on a hook's account. They are kept until the account changes.
 
-    `environment` is encoded as execve(2) takes it: the account's and the hook's own, which goes
-    before what each run is told.
+    `environment` holds the account's and the hook's own variables, encoded for execve(2). The
+    hook's own take precedence over those of each run.
     """
 
     account: Account
@@ -51,13 +52,16 @@ class LaunchSettings(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hook: Hook, account: Account, confine: bool) -> LaunchSettings:
-        """Return what a hook has that runs as this account."""
+        """Return the settings of a hook that runs as this account.
+
+        With `confine`, its processes can signal only each other.
+        """
         environment = account.environment() | hook.run.environment
         return cls(account, Profile.of(account, hook.limits, confine), _encoded(environment))
 
 
 class Invocation:
-    """One run's own: made anew for each."""
+    """The arguments, environment and journal fields of one run. Raises SpawnError."""
 
     __slots__ = ("argv", "env", "fields")
 
@@ -85,7 +89,7 @@ def _encoded(values: dict[str, str], but: Container[str] = ()) -> tuple[bytes, .
 
 
 def _refused(what: str, text: bytes) -> SpawnError:
-    """Return the error for what execve(2) would not take, or take for two of them."""
+    """Return the error for a text that is too long for execve(2), or that a NUL would split."""
     if 0 in text:
         return SpawnError(f"{what} has a NUL in it")
     return SpawnError(
@@ -94,7 +98,10 @@ def _refused(what: str, text: bytes) -> SpawnError:
 
 
 def stdin(spec: HookSpec, start: Start) -> int:
-    """Return a descriptor for the program's 0: the event as one JSON document, or nothing."""
+    """Return a descriptor for the program's standard input.
+
+    It holds the event as one JSON document, or is /dev/null if the hook says so.
+    """
     if spec.hook.run.stdin == "null":
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     document = {
@@ -104,14 +111,15 @@ def stdin(spec: HookSpec, start: Start) -> int:
         **msgspec.structs.asdict(start.event),
     }
     fd = os.memfd_create("hookd-event")
-    os.pwrite(fd, _encoder.encode(document) + b"\n", 0)  # the offset stays at the beginning
+    os.pwrite(fd, _encoder.encode(document) + b"\n", 0)  # leaves the offset at 0
     return fd
 
 
 def line_fields(start: Start, stream: str) -> Context:
-    """Return the journal's fields of each line that a run prints: what leads to its other records.
+    """Return the journal fields of each line that a run prints.
 
-    journald indexes every field of every record; those of the job stand in the run's first one.
+    They suffice to find the other records of the run. journald indexes every field of every
+    record, so the other fields of the job are only in the run's own records.
     """
     return Context(
         {
@@ -124,7 +132,7 @@ def line_fields(start: Start, stream: str) -> Context:
 
 
 def minimal(start: Start) -> Context:
-    """Return the journal's fields of a run that never came to have an invocation."""
+    """Return the journal fields of a run that has no invocation."""
     return Context(
         {
             "HOOKD_HOOK": start.hook,

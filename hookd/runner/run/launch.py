@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One run's use of a launcher, from the moment that it has the launcher until it returns it.
+"""A run's use of its launcher, until the launcher is returned to the pool.
 
-It gives the order, ends what is below the launcher and returns the launcher to the pool; when each
-is done, the supervisor decides.
+This module gives the launcher its order, ends the processes below it and returns it to the pool.
+The supervisor decides when to do each of these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hookd.runner.run.resolver import Resolved
 from hookd.runner.run.services import Services
 from hookd.runner.run.termination import Termination
 
-LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for what outlives its hook
+LEFTOVER_GRACE_SEC = 1.0  # between TERM and KILL for leftovers
 
 
 class Launch:
@@ -67,19 +67,20 @@ class Launch:
                 os.close(fd)
 
     async def terminate(self, grace: float, main_ended: Callable[[], bool]) -> None:
-        """End everything below the launcher: TERM, the grace in seconds, then KILL.
+        """End everything below the launcher: TERM, then KILL after `grace` seconds.
 
-        `main_ended` tells whether the main process has ended: what is killed after it is a
-        leftover.
+        `main_ended` tells whether the main process has ended. Every process killed after that is
+        a leftover.
         """
         if grace > 0:
             await self.termination.terminate(grace)
         await self.termination.kill(main_ended)
 
     async def clear(self, grace: float, *, keep: bool) -> None:
-        """Deal with what is left after the main process has ended by itself.
+        """Handle the leftovers after the main process has ended by itself.
 
-        `keep`: leftovers may stay. Otherwise they get TERM, the grace in seconds, then KILL.
+        With `keep`, leftovers may stay. Otherwise they get TERM, then KILL after `grace` seconds
+        or LEFTOVER_GRACE_SEC, whichever is shorter.
         """
         work = self.termination
         if await work.take_stock() and not keep:
@@ -92,15 +93,15 @@ class Launch:
         return self.launcher.alive and self.launcher.listener == listener
 
     def drop(self) -> None:
-        """End the launcher, and everything that is below it."""
+        """End the launcher and everything below it."""
         self._pool.drop(self.launcher)
 
     def give_back(self) -> None:
-        """Return a launcher of which the run has started nothing."""
+        """Return the launcher to the pool after a run that started no process."""
         self._pool.give_back(self.launcher)
 
     def release(self, *, keep: bool) -> None:
-        """Part with the launcher at the end of the run. `keep`: leftovers may stay."""
+        """Give up the launcher at the end of the run. With `keep`, leftovers may stay."""
         launcher, group = self.launcher, self.launcher.group
         if not launcher.alive:
             self._pool.drop(launcher)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Polls runs that last: memory and processes of the process tree, and a stopped launcher.
+"""Polls runs for the memory and number of their processes, and for a stopped launcher.
 
-Where no cgroup bounds a run, its limits on memory and processes rest on this poll. That is weaker,
-since what happens between two polls is not seen. The same holds for processes that have left the
-cgroup of their run, as `su -` and `systemd-run --scope` do. One task polls all runs in short
-slices; it never takes more than a small part of the runner's time.
+If no cgroup bounds a run, this poll enforces its limits on memory and processes. That is weaker
+than a cgroup, because a poll does not see what happens between two polls. The same holds for
+processes that have left the cgroup of their run, as `su -` and `systemd-run --scope` do. One task
+polls all runs in short slices and takes only a small share of the runner's time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hookd.runner.launch.slices import Slices
 from hookd.runner.run.outcome import Cause, Observed
 from hookd.system import faults
 
-SOON_SEC = 0.02  # between two polls of a run with such limits
+SOON_SEC = 0.02  # between two polls of a run with limits that only the poll enforces
 KEPT_SEC = 0.1  # between two polls of a run whose limits the kernel enforces
 LATER_SEC = 1.0  # between two polls of any other run
-SHARE = 20  # polling may take one part in this many of the time
-ENOUGH = 100  # processes beyond the limit that are counted: a fork bomb has no end
-NOTEWORTHY = 1.05  # times the largest sum so far: above it, shared memory is told apart
+SHARE = 20  # the poller rests this many times as long as it has polled
+ENOUGH = 100  # processes beyond the limit after which counting stops: a fork bomb has no end
+NOTEWORTHY = 1.05  # factor by which a sum must exceed the largest one to be measured exactly
 
 
 class PolledRun(Protocol):
@@ -35,14 +35,14 @@ class PolledRun(Protocol):
 
     @property
     def launcher(self) -> Launcher | None:
-        """The launcher that has the run, None where none has it."""
+        """The launcher that has the run, or None."""
         ...
 
     def end(self, cause: Cause, grace: float | None = None) -> None:
-        """End the run for this cause, with so many seconds between TERM and KILL."""
+        """End the run for this cause, with `grace` seconds between TERM and KILL."""
 
     def give_up(self, error: Exception) -> None:
-        """End the run for an error of hookd's own."""
+        """End the run because of a fault."""
 
 
 class LimitPoller:
@@ -57,18 +57,18 @@ class LimitPoller:
         self._spent = 0.0
 
     def add(self, run: PolledRun) -> None:
-        """Poll a run from now on."""
+        """Start to poll a run."""
         due = self._loop.time() + interval(run)
         self._runs[run] = due
         if self._task is None and (self._timer.when is None or due < self._timer.when):
             self._timer.at(due)
 
     def remove(self, run: PolledRun) -> None:
-        """Poll a run no more."""
+        """Stop polling a run."""
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Poll nothing any more."""
+        """Stop polling all runs."""
         self._runs.clear()
         self._timer.cancel()
         if self._task is not None:
@@ -92,12 +92,12 @@ class LimitPoller:
     async def _look_at(self, run: PolledRun) -> None:
         try:
             await self._slices.gather(self._steps(run))
-        except Exception as e:  # whatever it is, it concerns this run alone
+        except Exception as e:  # any error concerns this run alone
             faults.report(e, "the poll of a run")
             run.give_up(e)
 
     def _steps(self, run: PolledRun) -> Iterator[None]:
-        """Poll one run until it is removed, and count the time."""
+        """Poll one run, unless it is removed meanwhile, and add up the time that this takes."""
         steps = look(run)
         while run in self._runs:
             began = self._loop.time()
@@ -121,13 +121,15 @@ def interval(run: PolledRun) -> float:
 
 
 def look(run: PolledRun) -> Iterator[None]:
-    """Poll one run, a process in each step, and end it where it is beyond a limit."""
+    """Poll one run, one process in each step, and end the run if it exceeds a limit."""
     launcher = run.launcher
     if launcher is None:
         return
     group, allowed = launcher.group, launcher.profile.processes
-    if process.status(launcher.pid).state == "T":  # an administrator may trace it ("t")
-        launcher.kill()  # only its own hook stops it, and ends with it
+    # A launcher is stopped ("T") only by its own hook, which ends with it. An administrator may
+    # trace it ("t").
+    if process.status(launcher.pid).state == "T":
+        launcher.kill()
         return
     if group is not None and (limit := group.limit_hit()):
         _exceeded(run, limit)
@@ -142,7 +144,7 @@ def look(run: PolledRun) -> Iterator[None]:
             break
         yield
     if not outside:
-        return  # the kernel enforces the limits on all of it
+        return  # the kernel enforces the limits on all processes of the run
     run.observed.outside = group is not None
     if allowed is not None and count > allowed:
         more = "" if count <= allowed + ENOUGH else "at least "
@@ -152,14 +154,14 @@ def look(run: PolledRun) -> Iterator[None]:
 
 
 def _exceeded(run: PolledRun, limit: str, reason: str | None = None) -> None:
-    """End a run at once that is beyond a limit. `reason` says by how much."""
+    """End a run that exceeds a limit, without grace. `reason` says by how much."""
     run.end(Cause(Result.LIMIT, limit=limit, reason=reason), 0)
 
 
 def _weigh(run: PolledRun, launcher: Launcher, pids: list[int]) -> Iterator[None]:
     """Add up the memory of these processes and of the run's group.
 
-    What processes share is determined only where it matters: beyond the limit, or for a new peak.
+    The memory that processes share is measured exactly only above the limit or for a new peak.
     """
     allowed, observed = launcher.profile.memory, run.observed
     used = held = launcher.group.held() if launcher.group is not None else 0

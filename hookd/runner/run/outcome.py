@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the end of a run means: from a wait status and what hookd did to a result."""
+"""The result of a run, derived from its wait status and from what hookd did to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hookd.runner.launch.profile import Report
 from hookd.runner.run.invocation import HookSpec
 from hookd.runner.run.output import Output
 
-SKIP = 75  # the exit status by which a hook says that it had nothing to do (EX_TEMPFAIL)
+SKIP = 75  # exit status of a hook that had nothing to do (EX_TEMPFAIL)
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -29,13 +29,15 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct):
-    """What is known of a run's observed: the launcher's two reports, and hookd's own doing.
+    """What is known of a run: the launcher's reports, measurements, and what hookd did to it.
 
-    `hit` is a limit that the kernel says was met. `group_peak` and `group_cpu_usec` are what the
-    control group has used, None where there is none that knows; `peak` is the most memory that
-    was seen in use, of processes outside any group (`outside`: although there is one), and
-    `weighed` the largest sum of theirs with what they share. `orphaned`: the launcher died, so
-    that nobody knows what was reaped. `own_error`: what went wrong in hookd meanwhile.
+    `cause` is why hookd ended it; `first` and `last` are the reports of its start and its end.
+    `hit` is a limit that was hit according to the kernel. `group_peak` (bytes) and
+    `group_cpu_usec` are what its control group has used, None if there is no group or it does not
+    know. `outside` means that there is a group and that processes have left it. `peak` is the
+    most memory (bytes) that polls found in use, if processes are outside a group. `weighed` is
+    the largest sum that counted shared memory once for each process. `orphaned` means that the
+    launcher died, so that what it reaped is unknown. `own_error` is a fault during the run.
     """
 
     cause: Cause | None = None
@@ -54,11 +56,11 @@ class Observed(msgspec.Struct):
 
     @property
     def pid(self) -> int | None:
-        """The main process, None before it was started."""
+        """The PID of the main process, None before the start."""
         return self.first.pid if self.first is not None else None
 
     def excuse(self, timeout: float) -> None:
-        """Take back a timeout where the run had ended within it after all.
+        """Take back a timeout if the run has ended within `timeout` seconds after all.
 
         The timer and the end can be ready in the same turn of the loop; the clock decides.
         """
@@ -71,10 +73,10 @@ class Observed(msgspec.Struct):
 
     @property
     def _cpu_usec(self) -> int | None:
-        """The CPU time of all that the run started; None where it is not known.
+        """The CPU time of all processes of the run, in microseconds; None if unknown.
 
-        A group also knows of what nobody waited for, and processes outside it are told of by
-        their launcher.
+        The group also counts processes that nobody waited for. The launcher also counts processes
+        outside the group.
         """
         told = self.last.cpu_usec if self.last is not None and not self.orphaned else None
         if self.first is None:
@@ -83,10 +85,10 @@ class Observed(msgspec.Struct):
 
     @property
     def _memory_peak(self) -> int | None:
-        """The most memory in use at a time; None where it is not known.
+        """The most memory in use at a time, in bytes; None if unknown.
 
-        That is the group's peak; where there is no group, the most that was seen of all processes
-        together, or that one of them had, as far as its launcher knows (getrusage(2)).
+        This is the group's peak, or the largest sum that a poll found. If processes are not in a
+        group, it is at least the peak of the largest one that the launcher reaped (getrusage(2)).
         """
         peaks = [self.group_peak or 0, self.peak]
         if self.group_peak is None or self.outside:
@@ -94,7 +96,7 @@ class Observed(msgspec.Struct):
         return max(peaks) or None
 
     def receipt(self, limits: Limits, output: Output) -> Receipt:
-        """Return the receipt; what was never reaped ends now."""
+        """Return the receipt. If the main process was never reaped, the run ends now."""
         first, last = self.first, self.last
         now, clock = time.time_ns(), time.monotonic_ns()
         began = first.monotonic_ns if first is not None else clock
@@ -120,7 +122,7 @@ class Observed(msgspec.Struct):
 
 
 class ProcessOutcome(msgspec.Struct, frozen=True):
-    """The part of a receipt that is concluded from causes and the wait status."""
+    """The part of a receipt that follows from the cause and the wait status."""
 
     result: Result
     exit_status: int | None = None
@@ -134,8 +136,9 @@ def classify(
 ) -> ProcessOutcome:
     """Return how a run ended.
 
-    `cause` is hookd's own doing and decides where there is one; `last` is the main process's end,
-    None where it was never reaped; `hit` is a limit that the kernel says the run met.
+    `cause` is why hookd ended the run; if there is one, it decides. `last` is the report of the
+    main process's end, None if it was never reaped. `hit` is a limit that the run hit according
+    to the kernel.
     """
     if last is None:
         return _caused(cause or Cause(Result.SIGNALLED, reason="its end was not seen"), None, None)
@@ -159,7 +162,7 @@ def _caused(cause: Cause, status: int | None, name: str | None) -> ProcessOutcom
 
 
 def _limit(code: int, cpu_usec: int, limits: Limits) -> str | None:
-    """Return the limit that a fatal signal tells of, see setrlimit(2)."""
+    """Return the limit that a fatal signal shows was exceeded, see setrlimit(2), or None."""
     if limits.file_size is not None and code == -signal.SIGXFSZ:
         return "file_size"
     if limits.cpu_time is not None:
@@ -171,7 +174,7 @@ def _limit(code: int, cpu_usec: int, limits: Limits) -> str | None:
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name as in signal(7), "SIGRTMIN+3" included."""
+    """Return a signal's name as in signal(7), such as "SIGTERM" or "SIGRTMIN+3"."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -179,11 +182,11 @@ def signal_name(number: int) -> str:
 
 
 CANNOT_RUN = frozenset({errno.EACCES, errno.ENOENT, errno.ENOEXEC})
-"""Errors of execve(2) that any run of the hook would meet."""
+"""Errors of execve(2) that every run of the hook would get."""
 
 
 def unstarted_words(spec: HookSpec) -> str:
-    """Return in words why a launcher had to be ended before it had started the program."""
+    """Return the reason, in words, why a launcher was killed before it started the program."""
     hook = spec.hook
     return (
         f"it was not started within {hook.limits.timeout:g} s: {hook.run.working_directory} or "
@@ -192,7 +195,7 @@ def unstarted_words(spec: HookSpec) -> str:
 
 
 def spawn_words(report: Report, spec: HookSpec, user: str) -> str:
-    """Return in words why a launcher could not start the program as this user."""
+    """Return the reason, in words, why a launcher could not start the program as this user."""
     code, program = report.status, spec.hook.command.program
     if report.kind == abi.NO_DIRECTORY:
         return f"working_directory {spec.hook.run.working_directory}: {os.strerror(code)}"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a hook prints: read all the time, bounded, passed on in lines.
+"""The output of a hook: read continuously, bounded, and passed on in lines.
 
-The loop reads both pipes whenever there is something, so a hook never waits. The first `budget`
-bytes of a run are kept and passed on, a few lines in each turn of the loop and only while the
-journal takes them, so neither other runs nor memory suffer; the rest is counted and dropped.
+The event loop reads both pipes whenever they have data, so a hook never waits. The first `budget`
+bytes of a run are kept and passed on. A turn of the loop passes on only a few lines, and only
+while the journal takes them, so that a run neither delays others nor fills memory. The rest is
+counted and dropped.
 """
 
 from __future__ import annotations
@@ -26,35 +27,35 @@ from hookd.system.records import printable_bytes
 
 MAX_LINE = 48 * 1024  # bytes: a longer line is passed on in pieces, as journald does with stdout
 CHUNK = 65536  # bytes of one read: what a pipe holds by default, see pipe(7)
-WIDE = 1024 * 1024  # bytes of a pipe and a read when all is dropped: pipe-max-size's default
-PAUSE_SEC = 0.002  # between two such reads: with WIDE still more than most programs print
-LAST_READ = 16 * CHUNK  # bytes still read when the run is over: what a pipe can hold at most
-TAIL = 4096  # bytes remembered for the last line
+WIDE = 1024 * 1024  # bytes of a pipe and a read once output is dropped: pipe-max-size's default
+PAUSE_SEC = 0.002  # between two such reads; with WIDE that is faster than most programs print
+LAST_READ = 16 * CHUNK  # bytes read at most when the run is over: as much as a pipe can hold
+TAIL = 4096  # bytes kept to find the last line
 LINES = 64  # lines passed on in one turn of the loop
 
-# All runs read into these, one after the other: a buffer for each read would be taken from the
-# system and given back. The wide one is only memory once something floods.
+# All runs read into these two buffers, one read at a time. A buffer for each read would have to be
+# allocated and freed. The wide one takes no memory until the first flood.
 _chunk, _wide = bytearray(CHUNK), mmap.mmap(-1, WIDE)
 
 
 class Sink(Protocol):
-    """Where lines go, as far as that matters here."""
+    """The part of the journal that `Output` needs."""
 
     @property
     def flushed(self) -> bool:
-        """Whether lines are taken now."""
+        """Whether the sink takes lines now."""
         ...
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back when they are."""
+        """Call `callback` once the sink takes lines."""
         ...
 
 
 class Output:
     """Both streams of one run.
 
-    `lines` is called with the stream's name and its next lines, `failed` when an error of hookd's
-    own keeps the streams from being read.
+    `lines` is called with a stream's name and its next lines, `failed` with the error when a fault
+    keeps the streams from being read.
     """
 
     __slots__ = (
@@ -84,9 +85,10 @@ class Output:
 
     @property
     def last_line(self) -> str | None:
-        """The last line, of the stream that was written last; None where nothing was printed.
+        """The last line of the stream that was written last, or None if nothing was printed.
 
-        As the journal has it; of a line that was written over (CR), what a terminal showed last.
+        The text is escaped as in the journal. If a line was overwritten by means of CR, this is
+        the part that a terminal would have shown last.
         """
         tail = self._latest.tail.rstrip() if self._latest is not None else b""
         line = tail.rpartition(b"\n")[2].rpartition(b"\r")[2]
@@ -94,14 +96,15 @@ class Output:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are lines that have not been passed on yet."""
+        """Whether any lines have not been passed on yet."""
         return any(stream.kept for stream in self._streams)
 
     def open(self, uid: int) -> tuple[int, int]:
-        """Make the pipes; return the descriptors for the program's 1 and 2, the caller's to close.
+        """Make the pipes; return the descriptors for the program's 1 and 2.
 
-        They are of this user, so that `/dev/stdout` can be opened. The reading ends do not block:
-        a program may open its own pipe and empty it first.
+        The caller closes them. They belong to this user, so that the program can open
+        `/dev/stdout`. The reading ends do not block, because a program may open its own pipe and
+        empty it first.
         """
         given = []
         foreign = uid != os.geteuid()
@@ -115,18 +118,18 @@ class Output:
         return given[0], given[1]
 
     def discard(self) -> None:
-        """Close the pipes of a program that was not started; `open` makes others."""
+        """Close the pipes of a program that was not started; `open` makes new ones."""
         for stream in self._streams:
             self._close(stream)
         self._streams.clear()
 
     def read(self) -> None:
-        """Read from now on whenever there is something."""
+        """Start to read whenever the pipes have data."""
         for stream in self._streams:
             self._watch(stream)
 
     def finish(self) -> None:
-        """Take what lies in the pipes and close them, whoever else still holds them open."""
+        """Read what is left in the pipes and close them, even if processes hold them open."""
         for stream in self._streams:
             end = self.total + LAST_READ
             while stream.fd >= 0 and self.total < end and self._readable(stream):
@@ -137,7 +140,10 @@ class Output:
         self._pump()
 
     def _drop_rest(self, stream: _Stream) -> None:
-        """Count what a program has put into a pipe of its own making, or is putting into it."""
+        """Count and drop the bytes that are still in the pipe.
+
+        There are some if the program made the pipe larger or is still writing.
+        """
         if stream.fd >= 0:
             left = array.array("i", [0])
             fcntl.ioctl(stream.fd, termios.FIONREAD, left)
@@ -145,7 +151,7 @@ class Output:
             self.dropped += left[0]
 
     async def flush(self, seconds: float) -> None:
-        """Wait until all lines are passed on; drop and count what is not after so long."""
+        """Wait until all lines are passed on; after this many seconds, count and drop the rest."""
         if self.waiting:
             self._done = self._loop.create_future()
             await asyncio.wait([self._done], timeout=seconds)
@@ -154,7 +160,7 @@ class Output:
             stream.kept.clear()
 
     def _readable(self, stream: _Stream) -> bool:
-        """Read once; False at the end of what there is."""
+        """Read once; return False if there was nothing to read."""
         try:
             size = os.readv(stream.fd, [stream.buffer])
         except BlockingIOError:
@@ -197,7 +203,7 @@ class Output:
             stream.watched = False
 
     def _pump(self) -> None:
-        """Pass some lines on; go on in the next turn of the loop where there are more."""
+        """Pass some lines on; continue in the next turn of the loop if there are more."""
         self._pumping = False
         more = False
         for stream in self._streams:
@@ -218,16 +224,16 @@ class Output:
         faults.guarded("the output of a run", lambda: act(*values), self._broken)
 
     def _broken(self, error: Exception) -> None:
-        """Read no more: what is left is for the owner to deal with."""
+        """Stop reading, and leave the end of the run to the owner."""
         for stream in self._streams:
             self._unwatch(stream)
         self._failed(error)
 
 
 class OutputLines:
-    """Writes what a run prints to the journal, a record for each line.
+    """Writes the output of a run to the journal, one record for each line.
 
-    `printed` is also given the stream's name and each line of a run that tests its hook.
+    If the run is a test of its hook, `printed` is called with the stream's name and each line.
     """
 
     __slots__ = ("_contexts", "_journal", "_printed", "_start")
@@ -253,7 +259,7 @@ class OutputLines:
 
 
 class _Stream:
-    """One pipe: `kept` is not passed on yet, `tail` the end of all that came."""
+    """One pipe. `kept` is not passed on yet; `tail` is the end of all that was read."""
 
     __slots__ = ("buffer", "fd", "kept", "name", "tail", "watched")
 
@@ -266,14 +272,14 @@ class _Stream:
         self.watched = False
 
     def widen(self) -> None:
-        """Read what is only counted in large pieces, so that a flood costs the loop few turns."""
+        """Read in large pieces from now on, so that a flood takes few turns of the loop."""
         if self.buffer is not _wide:
             self.buffer = _wide
-            with contextlib.suppress(OSError):  # the user's pipes may have their fill of memory
+            with contextlib.suppress(OSError):  # the user may have reached the limit for pipes
                 fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
 
     def next_lines(self, ended: bool) -> list[bytes]:
-        """Take the next lines out; none where there is no whole one, and more may come."""
+        """Remove and return the next lines; none if no line is complete and more may come."""
         end = self.kept.rfind(b"\n", 0, MAX_LINE)
         if end < 0:
             if len(self.kept) < MAX_LINE and not (ended and self.kept):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The phases of a run in the runner, and the table of what may follow what.
+"""The phases of a run in the runner, and the table of the permitted transitions.
 
-The phase is changed by `RunState.enter` and nowhere else. Knows nothing of what a phase does.
+Only `RunState.enter` changes the phase. This module does not know what a phase does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hookd.system import faults
 
 
 class Phase(StrEnum):
-    """Where a run stands on its way from its order to its report."""
+    """Where a run is on its way from its order to its run report."""
 
     NEW = "new"  # the server has ordered it
     RESOLVING = "resolving"  # its program and its account are being looked up
@@ -24,12 +24,12 @@ class Phase(StrEnum):
     OVERDUE = "overdue"  # its launcher was killed because the program did not start in time
     RUNNING = "running"  # its program has started
     TERMINATING = "terminating"  # hookd is ending it
-    CLEARING = "clearing"  # its main process has ended; its leftovers are dealt with
-    FAULTED = "faulted"  # its launcher was killed because of an error of hookd's own
-    ORPHANED = "orphaned"  # its launcher is dead; its processes have come to the runner
-    FLUSHING = "flushing"  # nothing of it runs; the journal has not taken all of its output
+    CLEARING = "clearing"  # its main process has ended; hookd handles its leftovers
+    FAULTED = "faulted"  # its launcher was killed because of a fault
+    ORPHANED = "orphaned"  # its launcher is dead; its processes are now the runner's children
+    FLUSHING = "flushing"  # none of its processes is left; the journal is taking its output
     RECORDING = "recording"  # the journal has not taken the record of its end
-    ENDED = "ended"  # the runner has its report
+    ENDED = "ended"  # the runner has its run report
 
 
 P = Phase
@@ -48,30 +48,30 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     P.RECORDING: frozenset({P.ENDED}),
     P.ENDED: frozenset(),
 }
-"""Every phase and what may follow it. `RESOLVING` follows again where a launcher died with its
-order unread; `ENDED` follows `FLUSHING` where the journal takes the record at once."""
+"""Every phase and the phases that may follow it. `RESOLVING` follows again if a launcher died with
+its order unread; `ENDED` follows `FLUSHING` if the journal takes the record at once."""
 
 UNLAUNCHED = frozenset({P.NEW, P.RESOLVING, P.FORKING})
 """Phases in which no launcher has the order: no program of the run can have started."""
 
 LAUNCHED = frozenset({P.ORDERED, P.OVERDUE, P.RUNNING, P.TERMINATING, P.CLEARING})
-"""Phases in which a launcher has the run, and its death or its report is still to come."""
+"""Phases in which a launcher has the run, and its next report or its death is still to come."""
 
 ORPHANS_LEFT = frozenset({P.FAULTED, P.ORPHANED})
-"""Phases in which the launcher is dead or dying, and its processes come to the runner."""
+"""Phases in which the launcher is dead or dying, and its processes become the runner's."""
 
 CLOSING = frozenset({P.FLUSHING, P.RECORDING, P.ENDED})
-"""Phases in which nothing of the run is left, and its end is being recorded and told."""
+"""Phases in which no process of the run is left, and its end is being recorded and reported."""
 
 
 class IllegalTransition(Exception):
-    """A change of phase that the table does not have: an error of hookd's own."""
+    """A transition that the table does not permit. It is a fault."""
 
 
 class RunState:
-    """The phase of one run, and the coroutine that works in it, if the phase has one.
+    """The phase of one run, and the coroutine of that phase, if it has one.
 
-    `failed` is given any error that ends the coroutine.
+    `failed` is called with any error that ends the coroutine.
     """
 
     __slots__ = ("_failed", "_phase", "_run_id", "_task")
@@ -84,15 +84,15 @@ class RunState:
 
     @property
     def phase(self) -> Phase:
-        """Where the run stands."""
+        """The current phase."""
         return self._phase
 
     def enter(
         self, phase: Phase, work: Callable[[], Coroutine[Any, Any, None]] | None = None
     ) -> None:
-        """Change the phase, cancel the coroutine of the last one and start that of the next.
+        """Change the phase, cancel the coroutine of the last phase and start that of the next.
 
-        Raises IllegalTransition, having changed nothing.
+        Raises IllegalTransition; the phase and its coroutine are then unchanged.
         """
         if phase not in TRANSITIONS[self._phase]:
             raise IllegalTransition(f"run {self._run_id} is {self._phase}: it cannot be {phase}")
@@ -106,6 +106,6 @@ class RunState:
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
-        except Exception as e:  # whatever it is, the run must end and be reported
+        except Exception as e:  # whatever the error, the run must end and be reported
             faults.report(e, "a run")
             self._failed(e)

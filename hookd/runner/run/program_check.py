@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether a program may be run as a hook, and if not, why not, in words.
+"""Checks whether a program may be run as a hook, and says in words why not.
 
-Nobody but root and the daemon's own user may be able to change it or its interpreter
-(`hookd.system.trust`). It is checked before each run and then executed by its path, with every
-link resolved: a descriptor would be one more thing that the hook inherits, and the interpreter
-opens the script by its path in any case.
+Only root and the daemon's own user may be able to change the program or its interpreter
+(`hookd.system.trust`). The program is checked before each run and then executed by its path, with
+every symbolic link resolved. It is not executed by a descriptor, because the hook would inherit
+that, and because the interpreter opens the script by its path in any case.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from hookd.system.trust import (
     unchanged,
 )
 
-HEAD = 256  # bytes of a program that execve(2) looks at (BINPRM_BUF_SIZE)
-MAX_INTERPRETERS = 5  # scripts that interpret one another: execve(2) follows no more
+HEAD = 256  # bytes of a program that execve(2) reads (BINPRM_BUF_SIZE)
+MAX_INTERPRETERS = 5  # scripts in a chain of interpreters: execve(2) follows no more
 PROGRAM_ALLOWED = "an executable program that only root and hookd's own user can change"
 
 
 class Checker:
-    """Checks programs before each run; one whose path leads where it led needs only a look."""
+    """Checks programs before each run. If a path is unchanged, the last result is used again."""
 
     def __init__(self, trusted: frozenset[int]) -> None:
         self._trusted = trusted
         self._passed: dict[tuple[str, str], tuple[str, Steps]] = {}
 
     def check(self, path: str, search: str = PATH) -> str:
-        """Return the path to execute: the same program with every link resolved.
+        """Return the path to execute: that of the same program with every symbolic link resolved.
 
-        `search` is the PATH in which env(1) looks for what a `#!` line has it start. Raises
+        `search` is the PATH in which env(1) looks for the command of a `#!` line. Raises
         PathError.
         """
         real, steps = self._passed.get((path, search), ("", []))
@@ -79,7 +79,7 @@ class Checker:
         return real
 
     def _interpreter(self, path: str, interpreter: str, steps: Steps) -> str:
-        """Return the real path of what executes a program: it is to be trusted too."""
+        """Return the real path of a program's interpreter, which must be trusted too."""
         if not interpreter.startswith("/"):
             raise PathError(f"{path} has the interpreter {interpreter}, a relative path")
         try:
@@ -94,18 +94,17 @@ def check(path: str, trusted: frozenset[int] | None = None) -> str:
 
 
 def interpreter_of(path: str) -> tuple[str, str] | None:
-    """Return the interpreter that a program's `#!` line names, and its one argument ("": none).
+    """Return the interpreter that a program's `#!` line names, and its argument ("" if none).
 
-    None for a binary.
-
-    Raises PathError where execve(2) would refuse the program, or misunderstand it.
+    Return None for a binary, and for a program that this process may not read. Raises PathError
+    if execve(2) would refuse the program or misread its `#!` line.
     """
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
             flags = os.statvfs(file.fileno()).f_flag
     except PermissionError:
-        return None  # a binary may be executable and not readable; execve itself will tell
+        return None  # a binary may be executable but not readable; execve(2) decides
     except OSError as e:
         raise PathError(f"{path} cannot be read: {e.strerror}") from None
     if flags & os.ST_NOEXEC:
@@ -137,9 +136,9 @@ def _first_line(path: str, head: bytes) -> tuple[str, str]:
 
 
 def _look_for_command(script: str, argument: str, search: str) -> None:
-    """Raise PathError where env(1) would not find what a `#!` line has it start.
+    """Raise PathError if env(1) would not find the command of a `#!` line.
 
-    The kernel passes the rest of the line as one argument, which env splits only by `-S`.
+    The kernel passes the rest of the line as one argument, which env splits only with `-S`.
     """
     if argument.startswith(("-S", "-vS", "--split-string")):
         text = argument.partition("=" if argument.startswith("--") else "S")[2]
@@ -152,7 +151,7 @@ def _look_for_command(script: str, argument: str, search: str) -> None:
     else:
         command = _command([argument] if argument else [])
     if command is None or "/" in command or not search:
-        return  # env runs what it is told by its path, or nothing: it will say so itself
+        return  # env searches for nothing here, and reports an error itself
     for directory in search.split(":"):
         if os.access(os.path.join(directory or ".", command), os.X_OK):
             return
@@ -162,7 +161,7 @@ def _look_for_command(script: str, argument: str, search: str) -> None:
 
 
 def _command(words: list[str]) -> str | None:
-    """Return the first of env's words that is neither an option nor a variable."""
+    """Return env's first word that is neither an option nor a variable, None if there is none."""
     words = list(reversed(words))
     while words:
         word = words.pop()
@@ -174,7 +173,7 @@ def _command(words: list[str]) -> str | None:
 
 
 def problems(checker: Checker, spec: HookSpec, account: Account | None, trail: Trail) -> list[str]:
-    """Return what speaks against running a hook on this machine now, with the key of each."""
+    """Return the reasons why a hook cannot run on this machine now, each with its key."""
     hook, found = spec.hook, []
     trail.at(hook.command.program)
     try:
@@ -204,10 +203,10 @@ def problems(checker: Checker, spec: HookSpec, account: Account | None, trail: T
 
 
 def may_reach(path: str, account: Account, act: str) -> None:
-    """Raise PathError where a user may not `act` (execute or enter) on what stands at a path.
+    """Raise PathError if a user may not `act` (execute or enter) on the file at a path.
 
-    By the mode bits of each step, see path_resolution(7). Where an ACL stands (acl(5)), or root
-    asks, nothing is said: execve(2) will tell.
+    The mode bits of each step decide, see path_resolution(7). A step with an ACL (acl(5)) and
+    the user root always pass: execve(2) decides there.
     """
     if account.uid == 0:
         return

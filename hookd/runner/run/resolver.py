@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is looked up before each run: the hook's program, and the account that it runs as.
+"""The look-ups before each run: the hook's program, and the account that it runs as.
 
-Either look-up may hang on a file system or a name service that does not answer. It then delays the
-runs that need it, and nothing else. Nothing is started here.
+A look-up may hang if a file system or a name service does not answer. It then delays only the runs
+that need it. This module starts nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from hookd.runner.run.program_check import Checker
 from hookd.system import faults
 from hookd.system.lookups import Asked, Lookups, Unanswered
 
-LOOK_SEC = 1.0  # at least, for the look-ups: a shorter limits.timeout is for the program
+LOOK_SEC = 1.0  # that look-ups have at least, even if limits.timeout is shorter
 
 Program = tuple[str, str, str]
 """The key of a program's look-up: its path, and the PATH that env(1) searches."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What the start of a run needs: the program's path with every link resolved, and settings."""
+    """The path of a run's program, with every symbolic link resolved, and the run's settings."""
 
     path: str
     settings: LaunchSettings
 
 
 class Resolver:
-    """Looks up what runs need. The settings of a hook are kept until its account changes."""
+    """Looks up what runs need. Keeps the settings of a hook until its account changes."""
 
     def __init__(self, lookups: Lookups, checker: Checker, accounts: AccountCache) -> None:
         self.lookups = lookups
@@ -43,9 +43,10 @@ class Resolver:
         self._settings: dict[str, tuple[HookSpec, LaunchSettings]] = {}
 
     def resolve(self, spec: HookSpec, told: Callable[[Resolved | Exception], None]) -> Resolution:
-        """Look up what a run needs; `told` is called later with it, or with the first error.
+        """Look up what a run needs; call `told` later with the answer or with the first error.
 
-        limits.timeout bounds this too; it counts again from the start of the program.
+        The look-ups may take limits.timeout, but at least LOOK_SEC. limits.timeout starts again
+        with the program.
         """
         return Resolution(self, spec, told)
 
@@ -89,7 +90,7 @@ class Resolution:
             self._asked.append(shared.lookups.ask(spec.wanted, look_up, self._looked_up))
 
     def forget(self) -> None:
-        """Wait no longer."""
+        """Stop waiting, and do not call `told`."""
         self._told = None
         self._timer.cancel()
         for asked in self._asked:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What all runs share, made once; it knows no run."""
+"""The objects that all runs share. They are made once, and this module knows no run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hookd.system.lookups import Lookups
 
 
 class Services(msgspec.Struct, frozen=True):
-    """Launchers, and what looks after the processes below them."""
+    """The launchers, and the objects that supervise the processes below them."""
 
     pool: Pool
     slices: Slices
@@ -32,7 +32,7 @@ class Services(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, groups: Groups | None, journal: Journal) -> Services:
-        """Return what runs need where these control groups are delegated."""
+        """Return the services for these delegated control groups, None if there are none."""
         pool, slices = Pool(groups), Slices()
         orphans = Orphans(pool, slices)
         survivors = Survivors(pool, slices, orphans)
@@ -40,7 +40,7 @@ class Services(msgspec.Struct, frozen=True):
         return cls(pool, slices, orphans, survivors, LimitPoller(slices), journal, resolver)
 
     def close(self) -> None:
-        """End all launchers, with all they have; what is looked at is left to itself."""
+        """End all launchers and the processes below them; do not wait for open look-ups."""
         self.resolver.lookups.close()
         self.limit_poller.close()
         self.survivors.close()

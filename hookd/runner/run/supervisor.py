@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One run from its order to its report: a table of phases, and what is done on entering each.
+"""One run from its order to its run report: what is done in each phase.
 
-A run whose program ends by itself with nothing left takes callbacks only: a task and its futures
+A run whose program ends by itself and leaves nothing needs only callbacks: a task and its futures
 for every run would cost the runner about a tenth of its speed. Every other phase that waits (for a
-new launcher, the end of all processes, leftovers, orphans, a slow journal) has one coroutine: it
-is cancelled when the run leaves the phase. On every path the processes of the run are reaped and
-the report is told once.
+new launcher, the end of all processes, leftovers, orphans, a slow journal) has one coroutine,
+which is cancelled when the run leaves the phase. On every path the processes of the run are reaped
+and the run report is delivered once.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from hookd.system import faults, records
 from hookd.system.lookups import Unanswered
 from hookd.system.trust import PathError
 
-CANCEL_SEC = 1.0  # for a launcher to report on its order once the run was cancelled
-MAX_LAUNCHERS = 4  # tried for one run, where other processes of its user interfere with them
+CANCEL_SEC = 1.0  # that a launcher has to report on its order once the run was cancelled
+MAX_LAUNCHERS = 4  # tried for one run if other processes of its user interfere with them
 
 
 class Supervisor:
     """One run. `started(self)` is called at most once, `ended(self, receipt)` exactly once.
 
-    `observed` is what is known of the run. `unusable` is why no run of the hook could be started
-    now, None where this one's failure says nothing about the next.
+    `observed` is what is known of the run. `unusable` is the reason why no run of the hook could
+    be started now; it is None if this run says nothing about the next.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Supervisor:
         self._timer = faults.Timer(lambda: self._guarded(self._timed_out))
         self._resolution: Resolution | None = None  # while RESOLVING
         self._launch: Launch | None = None  # from ORDERED until the launcher is given back
-        self._launchers = 0  # that were tried
+        self._launchers = 0  # number of launchers that were tried
 
     @property
     def started_usec(self) -> int | None:
@@ -91,16 +91,16 @@ class Supervisor:
 
     @property
     def launcher(self) -> Launcher | None:
-        """The launcher that has the run, None where none has it."""
+        """The launcher that has the run, or None."""
         return self._launch.launcher if self._launch is not None else None
 
     @property
     def resolving(self) -> bool:
-        """Whether the run still waits for its program and account to be looked up."""
+        """Whether the look-ups of the run's program and account are unfinished."""
         return self._state.phase is P.RESOLVING
 
     def begin(self) -> None:
-        """Look up what the hook needs, and then start it."""
+        """Look up what the hook needs, then start it."""
         self._state.enter(P.RESOLVING)
         self._resolution = self._services.resolver.resolve(self._spec, self._resolved)
 
@@ -123,7 +123,7 @@ class Supervisor:
             given = Invocation(self._spec, answer.settings, self._start)
             self._context = given.fields
             pool, profile = self._services.pool, answer.settings.profile
-            # After a launcher that was interfered with, only a new one will do.
+            # If a launcher was interfered with, idle ones may be too: only a new one will do.
             idle = pool.take(profile) if self._launchers == 0 else None
             if idle is not None:
                 self._order(Launch(self._services, idle, answer, given))
@@ -133,12 +133,12 @@ class Supervisor:
             self._refuse(str(e), unusable=True)
         except SpawnError as e:
             self._refuse(str(e))
-        except Exception as e:  # whatever it is, it ends this run and no other
+        except Exception as e:  # any error ends this run and no other
             faults.report(e, "the start of a run")
             self.give_up(e)
 
     async def _fork(self, resolved: Resolved, given: Invocation) -> None:
-        """Have a launcher made, and give it the order unless the run was cancelled meanwhile."""
+        """Make a launcher, and give it the order unless the run was cancelled meanwhile."""
         try:
             launcher = await self._services.pool.make(resolved.settings.profile)
         except SpawnError as e:
@@ -165,10 +165,10 @@ class Supervisor:
             self._refuse(str(e))
 
     def _report(self, report: Report | None) -> None:
-        """Take what the launcher reports; None: it is dead."""
+        """Handle a report of the launcher. None means that the launcher is dead."""
         observed, launch = self.observed, self._launch
         if launch is None:
-            return  # the run has parted with it
+            return  # the run has given up its launcher
         try:
             if report is None:
                 self._launcher_died(launch)
@@ -184,8 +184,8 @@ class Supervisor:
                 )
                 launch.termination.gone.set()
             else:
-                launch.launcher.kill()  # none of hookd's launchers reports that
-        except Exception as e:  # whatever it is, the run must not wait for its time limit
+                launch.launcher.kill()  # a launcher of hookd's never reports this
+        except Exception as e:  # whatever the error, the run must not wait for its time limit
             faults.report(e, "a launcher's report")
             self.give_up(e)
 
@@ -193,16 +193,16 @@ class Supervisor:
         if self._state.phase is P.ORDERED:
             self._launch = None
             launch.give_back()
-        else:  # it was killed
+        else:  # the launcher was killed
             self._drop()
         reason = spawn_words(report, self._spec, launch.account.name)
         unusable = report.kind == abi.NO_DIRECTORY or report.status in CANNOT_RUN
         self._refuse(reason, unusable=unusable)
 
     def _has_started(self, report: Report) -> None:
-        """Note and tell that the program has started."""
+        """Note and report that the program has started."""
         self.observed.first = report
-        # The output of a run that has ended by the next turn of the loop is read at its end.
+        # Reading starts in the next turn: a run that has ended by then is read at its end only.
         self._loop.call_soon(self._guarded, self._output.read)
         self._services.journal.send(
             records.RUN_STARTED, {"OBJECT_PID": report.pid}, context=self._context
@@ -214,7 +214,7 @@ class Supervisor:
                 self._state.enter(P.TERMINATING, lambda: self._terminate(self.kill_grace))
 
     def _has_ended(self, launch: Launch, report: Report) -> None:
-        """Note that the main process has ended, and with it the run but for its leftovers."""
+        """Note that the main process has ended. The run then ends too, but for its leftovers."""
         self.observed.last = report
         self.observed.excuse(self._spec.hook.limits.timeout)
         self._timer.cancel()
@@ -230,26 +230,25 @@ class Supervisor:
     def _timed_out(self) -> None:
         limits, first, launcher = self._spec.hook.limits, self.observed.first, self.launcher
         if self._state.phase is P.ORDERED and launcher is not None:
-            # The launcher was stopped before it read the order, or the directory or the program
-            # is on a file system that hangs: its end tells which.
+            # Either the launcher was stopped before it read the order, or the directory or the
+            # program is on a file system that hangs. The launcher's end tells which.
             self._state.enter(P.OVERDUE)
             launcher.kill()
         elif self._state.phase is P.RUNNING and first is not None:
             began = first.monotonic_ns / 1e9
             if self._loop.time() - began < limits.timeout:
-                self._timer.at(
-                    began + limits.timeout
-                )  # the order was given a little before the start
+                # The timer counts from the order, which precedes the start a little.
+                self._timer.at(began + limits.timeout)
             else:
                 self.end(Cause(Result.TIMEOUT, reason=_too_long(limits.timeout)))
 
     def end(self, cause: Cause, grace: float | None = None) -> None:
-        """End the run for this cause, unless it ends by itself first: TERM, grace, KILL.
+        """End the run for this cause unless it has ended: TERM, then KILL after `grace`.
 
         `grace` is in seconds, None for limits.kill_grace.
         """
         if self.observed.cause is not None or self.observed.last is not None:
-            return  # it ends already, and has one result
+            return  # the run is ending already, and has one result
         self.observed.cause = cause
         if self._state.phase is P.RUNNING:
             seconds = self.kill_grace if grace is None else grace
@@ -267,7 +266,7 @@ class Supervisor:
         self._leave()
 
     async def _clear(self) -> None:
-        """Deal with what is left of a run whose main process has ended by itself."""
+        """Handle the leftovers of a run whose main process has ended by itself."""
         assert self._launch is not None
         keep = self._spec.hook.run.leftovers == "warn"
         await self._launch.clear(self.kill_grace, keep=keep)
@@ -285,7 +284,7 @@ class Supervisor:
         self._state.enter(P.ORPHANED, lambda: self._clear_orphans(launch))
 
     async def _clear_orphans(self, launch: Launch) -> None:
-        """End what is left of a run whose launcher was killed: it has come to the runner."""
+        """End the orphans of a run whose launcher was killed. They are the runner's children."""
         observed, orphans = self.observed, self._services.orphans
         observed.orphaned = True
         unclaimed = orphans.unclaimed()
@@ -301,7 +300,7 @@ class Supervisor:
             else:
                 self._refuse("its launcher died before it could start it")
             return
-        if observed.pid not in found.found:  # it had ended before the others were
+        if observed.pid not in found.found:  # the main process had ended before the others
             launch.termination.note(found.found)
         self._output.finish()
         if observed.last is None:
@@ -315,7 +314,7 @@ class Supervisor:
         self._leave()
 
     def _leave(self, *, keep: bool = False) -> None:
-        """Part with the launcher, and end the run. `keep`: leftovers may stay."""
+        """Give up the launcher and end the run. With `keep`, leftovers may stay."""
         launch = self._launch
         assert launch is not None
         launch.termination.measure(self.observed)
@@ -326,9 +325,9 @@ class Supervisor:
         self._conclude()
 
     def _refuse(self, reason: str = "", unusable: bool = False) -> None:
-        """End a run that was not started: for this reason, unless it was told to end before.
+        """End a run that was not started, for this reason unless it was cancelled or interrupted.
 
-        `unusable`: neither could another run of the hook be started now.
+        `unusable` means that no other run of the hook could be started now either.
         """
         cause = self.observed.cause
         self._output.finish()
@@ -338,7 +337,7 @@ class Supervisor:
         self._conclude()
 
     def _conclude(self) -> None:
-        """Record and tell the end of the run, of which no process is left."""
+        """Record and report the end of the run. None of its processes is left."""
         self._timer.cancel()
         if self._resolution is not None:
             self._resolution.forget()
@@ -347,7 +346,7 @@ class Supervisor:
         self._closing.begin(self._context)
 
     def _drop(self) -> None:
-        """End the launcher, and everything that is below it."""
+        """End the launcher and everything below it."""
         launch, self._launch = self._launch, None
         if launch is not None:
             launch.drop()
@@ -356,11 +355,10 @@ class Supervisor:
         faults.guarded("a run", act, self.give_up)
 
     def give_up(self, error: Exception) -> None:
-        """End the run for an error of hookd's own, so that neither it nor the server waits.
+        """End the run because of a fault, so that neither the run nor the server waits.
 
-        The result is what the program's own end says, or why it was ended, whatever else went
-        wrong. Where neither is known, the run was interrupted, or could not be started if no
-        launcher had the order.
+        If the program has ended or a cause for ending it is known, that decides the result. If
+        not, the result is `interrupted`, or `spawn-failed` if no launcher had the order.
         """
         observed, launch, phase = self.observed, self._launch, self._state.phase
         if phase in CLOSING:
@@ -371,7 +369,7 @@ class Supervisor:
             result = Result.SPAWN_FAILED if phase in UNLAUNCHED else Result.INTERRUPTED
             observed.cause = Cause(result, reason=observed.own_error)
         if phase in LAUNCHED and launch is not None and launch.has(self._report):
-            # What it had comes to the runner, and is ended there.
+            # The launcher's processes become the runner's children, which ends them.
             self._state.enter(P.FAULTED)
             if faults.guarded("an end", launch.launcher.kill):
                 return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is left of a run: counted, named, and ended, for as long as anything of it is there."""
+"""Counts, names and ends the processes that are left of a run, until none is."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from hookd.runner.run.outcome import Observed
 from hookd.system import faults, records
 from hookd.system.journal import Context, Journal
 
-PATIENCE_SEC = 5.0  # of KILL until what is still there counts as stuck in the kernel
+PATIENCE_SEC = 5.0  # of rounds of KILL, after which what is alive counts as a survivor
 FIRST_PAUSE_SEC, LAST_PAUSE_SEC = 0.005, 0.2  # between two rounds of KILL
-LONGEST_PAUSE_SEC = 30.0  # between two rounds for what has outlived those seconds
-SHOWN = 10  # processes that a record names
+LONGEST_PAUSE_SEC = 30.0  # between two rounds of KILL for survivors
+SHOWN = 10  # processes that one record names at most
 
 
 class Termination:
     """The processes of one run below its launcher.
 
-    `gone` is set by the supervisor when the launcher says that nothing is left. `leftovers` are
-    the PIDs that were alive after the main process, `survivors` the number that nothing ended.
+    The supervisor sets `gone` when the launcher reports that nothing is left. `leftovers` holds
+    the PIDs of processes that outlived the main process; `survivors` is the number of processes
+    that outlived KILL. `names` describes the first SHOWN leftovers.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class Termination:
         self._context = context
 
     async def take_stock(self) -> int:
-        """Take those that are alive now for leftovers; return how many there are in all."""
+        """Count the processes that are alive now as leftovers; return the number of them all."""
         self.note(await self._slices.gather(process_tree.living(self._launcher.pid)))
         return len(self.leftovers)
 
     def note(self, pids: Collection[int]) -> None:
-        """Take these for leftovers, and the first of them by name while they have one."""
+        """Count these processes as leftovers, and note the names of the first while they exist."""
         for pid in pids:
             if pid not in self.leftovers:
                 self.leftovers.add(pid)
@@ -57,8 +58,7 @@ class Termination:
                     self.names.append(process.named(pid))
 
     def report(self, *, kept: bool) -> None:
-        """Write to the journal which leftovers there were: `kept` alive, as the hook's file wants
-        it, or ended."""
+        """Record the leftovers: `kept` alive, as the hook's file says, or ended."""
         count = len(self.leftovers)
         what = "left {} running" if kept else "ended {} that it had left running"
         self._journal.send(
@@ -70,16 +70,16 @@ class Termination:
         )
 
     async def terminate(self, grace: float) -> None:
-        """Send TERM to all, also to what is stopped, and wait so many seconds for their end."""
+        """Send TERM to all processes, continue stopped ones, and wait `grace` seconds at most."""
         await self._slices.gather(
             process_tree.signal_listed(self._launcher.pid, signal.SIGTERM, signal.SIGCONT)
         )
         await self._nothing_left(grace)
 
     async def kill(self, ended: Callable[[], bool]) -> None:
-        """Stop and kill all, again until nothing is left or patience is over.
+        """Stop and kill all processes in rounds, until none is left or PATIENCE_SEC have passed.
 
-        `ended`: whether the main process has, so that the others count as leftovers.
+        `ended` tells whether the main process has ended, so that the others count as leftovers.
         """
         loop = asyncio.get_running_loop()
         give_up = loop.time() + PATIENCE_SEC
@@ -100,7 +100,7 @@ class Termination:
         self.outlived(await self._slices.gather(process_tree.living(self._launcher.pid)))
 
     def outlived(self, pids: Collection[int]) -> None:
-        """Take these for survivors, and say so where there are any."""
+        """Count these processes as survivors, and record them if there are any."""
         self.survivors = len(pids)
         if pids:
             shown = [process.described(pid) for pid in list(pids)[:SHOWN]]
@@ -112,7 +112,7 @@ class Termination:
             )
 
     def measure(self, observed: Observed) -> None:
-        """Note what the run has used and left, while its launcher and group can still tell."""
+        """Note what the run has used and left, while its launcher and group still exist."""
         group = self._launcher.group
         observed.leftovers, observed.survivors = len(self.leftovers), self.survivors
         if group is not None:
@@ -128,7 +128,7 @@ class Termination:
 
 
 class Survivors:
-    """Launchers whose processes are still there when the end of their run has been told."""
+    """The launchers that still have processes after the end of their run was reported."""
 
     def __init__(self, pool: Pool, slices: Slices, orphans: Orphans) -> None:
         self._pool = pool
@@ -137,7 +137,7 @@ class Survivors:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, launcher: Launcher, *, kept: bool) -> None:
-        """Have a launcher until the last of its processes is gone; go on killing unless `kept`."""
+        """Keep a launcher until its last process is gone; kill the processes unless `kept`."""
         launcher.listener = lambda _report: self._gone(launcher)
         if not kept:
             task = faults.keep("the end of survivors", partial(self._kill, launcher))
@@ -145,7 +145,7 @@ class Survivors:
             task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Leave what is left to its launchers."""
+        """Stop killing, and leave the processes to their launchers."""
         for task in list(self._tasks):
             task.cancel()
 
@@ -157,7 +157,7 @@ class Survivors:
             pause = min(2 * pause, LONGEST_PAUSE_SEC)
 
     def _gone(self, launcher: Launcher) -> None:
-        """Part with a launcher that has nothing left, or that is dead."""
+        """Drop a launcher that has nothing left or is dead."""
         self._pool.drop(launcher)
         self._orphans.stir()
 
