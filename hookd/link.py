@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the server and the runner say to each other, and how it becomes bytes.
+"""The messages between the server and the runner, and their encoding.
 
-A frame is four bytes of length (big-endian) and a msgpack list of messages; what is ready at the
-same moment shares a frame. A stream, not packets: one event may be larger than the largest packet
-a socket buffer takes. The server names a hook and values, never a command. Pure.
+A frame is four bytes of length (big-endian) and a msgpack list of messages; messages that are
+ready at the same time share a frame. The link is a stream socket: one event may be larger than the
+largest packet that a socket buffer holds. The server sends a hook's name and values, never a
+command. Pure.
 
-The order of things: the runner opens with `Welcome`; `Start` is answered by `Started` (or `Ended`
-at once, where nothing could be started) and in the end by `Ended`, which the runner repeats in
-each `Welcome` until `Settled` says that it is on the server's disk.
+The runner begins with `Welcome`. It answers `Start` with `Started` and, when the run has ended,
+with `Ended`; if nothing could be started, with `Ended` at once. It repeats `Ended` in each
+`Welcome` until `Settled` says that the result is on the server's disk.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ import msgspec
 
 from hookd.model import Event, Receipt
 
-CHUNK = 64 * 1024  # bytes read at a time, into a buffer that is kept
-MAX_FRAME = 8 * 1024 * 1024  # bytes; more is a broken peer: the largest event is a megabyte
-FULL_FRAME = 1024 * 1024  # bytes of a frame to which no further message is added
+CHUNK = 64 * 1024  # bytes read at a time, into a buffer that is reused
+MAX_FRAME = 8 * 1024 * 1024  # bytes; a larger frame is an error: the largest event is a megabyte
+FULL_FRAME = 1024 * 1024  # bytes from which on no further message is added to a frame
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What all messages share: a tag by which the other side knows them."""
+    """The base of all messages: a tag tells the other side which message it is."""
 
 
 class Start(_Message, frozen=True, tag=True, array_like=True):
@@ -51,11 +52,11 @@ class Settled(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Reload(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: read the configuration anew. Answered by `Reloaded`.
+    """Server to runner: read the configuration again. Answered by `Reloaded`.
 
-    `strict`: a hook that cannot run on this machine now is an error; else it is `unusable`, as at
-    a start. `hold`: what was read is put aside until `Adopt`, so that runs go on starting under
-    the one before, however long the looking takes.
+    `strict`: a hook that cannot run on this machine now is an error; otherwise it is `unusable`,
+    as at a start. `hold`: the new configuration is kept aside until `Adopt`, so that runs start
+    under the old one, however long the checks take.
     """
 
     strict: bool = True
@@ -63,38 +64,38 @@ class Reload(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Adopt(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: use the configuration of this digest, which was read and held."""
+    """Server to runner: use the configuration with this digest, which was read and held."""
 
     digest: str
 
 
 class List(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: say again what you have. Answered by another `Welcome`."""
+    """Server to runner: list the runs again. Answered by another `Welcome`."""
 
 
 class Running(_Message, frozen=True, tag=True, array_like=True):
-    """One run that goes on, as `Welcome` lists it."""
+    """One run that is running, as `Welcome` lists it."""
 
     run_id: int
     started_usec: int | None
 
 
 class Ended(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: the run is over, reaped and in the journal."""
+    """Runner to server: the run has ended, is reaped and is in the journal."""
 
     run_id: int
     receipt: Receipt
 
 
 class Welcome(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server, first: who is there, what it knows of the past.
+    """Runner to server, first message: the runner's identity, and the runs that it knows.
 
-    `instance` differs from start to start of the runner; `digest` is that of the configuration it
-    has loaded, empty with `errors` where it has none; `notes` are weaker promises worth saying;
-    `unusable` are the hooks that could not be started now, each with the reason.
-    `version` is that of its code, None where it does not say (before 0.2); `faults` counts the
-    errors of its own since its start. `more`: another Welcome follows with more of `running` and
-    `ended`, since one frame does not hold them all.
+    `instance` is different after each start of the runner. `digest` is that of the loaded
+    configuration; it is empty, with `errors`, if none is loaded. `notes` name guarantees that are
+    weaker on this machine. `unusable` are the hooks that cannot be started now, with the reason.
+    `version` is that of the runner's code, None before 0.2. `faults` is the number of its faults
+    since its start. `more`: another Welcome follows with more of `running` and `ended`, because
+    one frame does not hold them all.
     """
 
     instance: str
@@ -110,15 +111,15 @@ class Welcome(_Message, frozen=True, tag=True, array_like=True):
 
 
 class RunnerFaults(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: so many errors of its own since its start."""
+    """Runner to server: the number of its faults since its start."""
 
     count: int
 
 
 class Reloaded(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: the outcome of a `Reload`; with errors the old digest stays.
+    """Runner to server: the outcome of a `Reload`; if there are errors, the old digest stays.
 
-    `held`: this is not in force yet, see `Reload.hold`.
+    `held`: this configuration is not in force yet, see `Reload.hold`.
     """
 
     digest: str
@@ -129,7 +130,7 @@ class Reloaded(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Usability(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: this hook cannot be started now, and why; None: it can again."""
+    """Runner to server: the reason why this hook cannot be started now; None: it can again."""
 
     hook: str
     reason: str | None
@@ -143,7 +144,7 @@ class Started(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Printed(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: a line that a test's hook has printed; others go to the journal alone."""
+    """Runner to server: a line that the hook of a test printed; others go only to the journal."""
 
     run_id: int
     stream: str
@@ -151,13 +152,13 @@ class Printed(_Message, frozen=True, tag=True, array_like=True):
 
 
 class Ask(_Message, frozen=True, tag=True, array_like=True):
-    """Server to runner: of which run is this process? Answered by `Belongs`."""
+    """Server to runner: asks to which run a process belongs. Answered by `Belongs`."""
 
     pid: int
 
 
 class Belongs(_Message, frozen=True, tag=True, array_like=True):
-    """Runner to server: the process belongs to this run, to none where that is None."""
+    """Runner to server: the run to which the process belongs; None if it belongs to none."""
 
     pid: int
     run_id: int | None
@@ -179,13 +180,13 @@ Message = (
     | Ended
     | Ask
     | Belongs
-)  # Running only inside Welcome
+)  # Running occurs only inside Welcome
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Message])
 _LENGTH = struct.Struct(">I")
 _COUNT = struct.Struct(">H")
-_MOST = 0xFFFF  # messages in a frame: what an array 16 can have
+_MOST = 0xFFFF  # messages in a frame: the maximum length of an array 16
 
 
 def encode(messages: list[Message]) -> bytes:
@@ -197,16 +198,16 @@ def encode(messages: list[Message]) -> bytes:
 def encode_all(
     messages: Iterable[Message], failed: Callable[[Message, Exception], None]
 ) -> Iterator[bytes]:
-    """Return frames with these messages, none of them much larger than FULL_FRAME.
+    """Return frames with these messages, none much larger than FULL_FRAME.
 
-    `failed` is told of a message that cannot be written down, in whose place there is nothing.
+    `failed` is called with a message that cannot be encoded, which is left out.
     """
     bodies: list[bytes] = []
     size = 0
     for message in messages:
         try:
             body = _encoder.encode(message)
-        except Exception as e:  # such as a lone surrogate: not what the others must suffer for
+        except Exception as e:  # such as a lone surrogate; the other messages are sent
             failed(message, e)
             continue
         if bodies and (size + len(body) > FULL_FRAME or len(bodies) >= _MOST):
@@ -219,16 +220,16 @@ def encode_all(
 
 
 def _frame(bodies: list[bytes], size: int) -> bytes:
-    """Return a frame of messages that are encoded already: MessagePack's array 16, its lengths."""
+    """Return a frame of encoded messages: the length, the header of an array 16, the messages."""
     head = b"\xdc" + _COUNT.pack(len(bodies))
     return b"".join((_LENGTH.pack(len(head) + size), head, *bodies))
 
 
 class FrameReader:
-    """Bytes in, messages out; keeps what is not whole yet.
+    """Decodes a stream of bytes to messages; keeps an incomplete frame.
 
-    `feed` raises ValueError (msgspec's errors are such) where the other side does not speak this
-    language: the link is then of no more use.
+    `feed` raises ValueError (msgspec's errors are subclasses) if the other side does not follow
+    the protocol; the link can then no longer be used.
     """
 
     __slots__ = ("_buffer",)
@@ -237,7 +238,7 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes | memoryview) -> list[Message]:
-        """Take what arrived; return every message that is complete by now."""
+        """Add received bytes; return every message that is now complete."""
         self._buffer += data
         messages: list[Message] = []
         at = 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""All that can be said against a configuration without running it, as both processes see it.
+"""Checks a configuration without running it, with the checks of both processes.
 
-An edge, for `hookd --check` and `hookctl check`: it alone knows the server and the runner.
+Used by `hookd --check` and `hookctl check`. Only this file imports both the server and the runner.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ TEXT_ALONE = (
 
 
 def audit(read: Read) -> tuple[list[str], list[str]]:
-    """Return every error of the files and of what they name, and the notes."""
+    """Return every error of the files and of what they name (programs, users), and the notes."""
     errors, notes = inspect(read, _default_user())
     return errors + admitted(read.config.access).errors, notes
 
 
 def audit_for_user(read: Read) -> tuple[list[str], list[str]]:
-    """Return the same, as far as the calling user can tell.
+    """Return the same, as far as the calling user can check it.
 
-    The runner of a hook whose file belongs to another user runs as that user: whether it can start
-    the hook is not for us to see. Of such hooks the text alone is checked, and a note names them.
+    The runner of a hook whose file belongs to another user runs as that user. The caller cannot
+    see whether it can start the hook, so only the text is checked, and a note names the hook.
     """
     mine = {n: hook for n, hook in read.config.hooks.items() if not _of_another_user(hook.path)}
     others = sorted(read.config.hooks.keys() - mine.keys())
@@ -54,7 +54,7 @@ def _of_another_user(path: str) -> bool:
 
 
 def _default_user() -> str | None:
-    """Return whom hooks run as by default: None where the package's user exists."""
+    """Return the default user of hooks; None if the package's user exists."""
     try:
         pwd.getpwnam(HOOK_USER)
     except KeyError:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Syncrify's AppConfig.xml: the `jobHookScript` in it, and the hook file it becomes.
+"""Syncrify's AppConfig.xml: reads `jobHookScript` and converts it to a hook file.
 
 Syncrify's knowledge base (document 1893, "Hooks in Syncrify") shows the line
 
     <parameter name="jobHookScript" type="1" value="path/for/your/script arg1 arg2"></parameter>
 
-Text in, text out; no file is touched here.
+This file only converts text; it opens no file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hookd.config.parse import Source, parse
 from hookd.errors import ConfigError
 
 PARAMETER = "jobHookScript"
-MAX_FILE = 16 * 1024 * 1024  # bytes; Syncrify's own is a few kilobytes
+MAX_FILE = 16 * 1024 * 1024  # bytes; Syncrify's own file has a few kilobytes
 
 _WINDOWS = re.compile(r"""["']?(?:[A-Za-z]:[\\/]|\\\\)""")
 
@@ -35,21 +35,21 @@ _FILE = """\
 
 
 class AppConfigError(ValueError):
-    """The file is not an AppConfig.xml that says what to import; the text says why."""
+    """The file is not an AppConfig.xml with a script to import; the text says why."""
 
 
 def hook_script(data: bytes) -> str:
-    """Return the value of `jobHookScript`, entities resolved, spaces at its ends removed.
+    """Return the value of `jobHookScript`, with entities resolved and outer spaces removed.
 
-    Raises AppConfigError: no XML, a document type (which Syncrify never writes, and which is
-    where entity bombs and references to other files would stand), no script, or several.
+    Raises AppConfigError if the data is not XML, has a document type, or has no script or several.
+    Syncrify never writes a document type, which could have entity bombs and references to files.
     """
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
     except expat.ExpatError as e:
         raise AppConfigError(f"not XML: {e}") from None
-    except (LookupError, ValueError) as e:  # an encoding that Python does not know, or expat
+    except (LookupError, ValueError) as e:  # an encoding unknown to Python, or an error of expat
         raise AppConfigError(str(e)) from None
     scripts = [(line, text.strip()) for line, text in reader.found if text.strip()]
     if not scripts:
@@ -61,7 +61,7 @@ def hook_script(data: bytes) -> str:
 
 
 class _Reader:
-    """Gathers `jobHookScript` with the lines it stands in; its value is an attribute or text."""
+    """Collects `jobHookScript` with line numbers; its value is an attribute or text."""
 
     def __init__(self) -> None:
         self.found: list[tuple[int, str]] = []
@@ -92,10 +92,10 @@ class _Reader:
 
 
 def hook_file(script: str, path: str) -> tuple[str, str | None]:
-    """Return the text of the hook file for a script, and why it cannot run as it stands.
+    """Return the text of the hook file for a script, and why it cannot run unchanged, if so.
 
-    Where it cannot (a Windows path, a relative one, an unknown variable) the command is a
-    comment in the file, and a hook file without a key is a disabled hook.
+    If it cannot (a Windows path, a relative path, an unknown variable), the command is a comment
+    in the file: a hook file without a key is a disabled hook.
     """
     command = f"command = {_quoted(script)}"
     problem = _problem(command, script, path)
@@ -106,10 +106,10 @@ def hook_file(script: str, path: str) -> tuple[str, str | None]:
 
 
 def _quoted(text: str) -> str:
-    """Return a TOML basic string, in which whatever does not print is escaped.
+    """Return a TOML basic string with all unprintable characters escaped.
 
-    TOML asks it of control characters only; but U+0085 or U+2028 in a comment ends the line for
-    some editors and languages, and what follows would be read as settings.
+    TOML requires this only for control characters. But for some editors and languages, U+0085 or
+    U+2028 in a comment ends the line, and the rest would be read as settings.
     """
     escaped = json.dumps(text, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)

@@ -2,8 +2,8 @@
 """The options of the commands that a backup job calls, and a parser for them without click.
 
 A backup waits for `hookctl start`, and importing click takes longer than everything else together.
-So plain calls are parsed here. Click handles the others (help, mistakes), with the options of the
-same table.
+Plain calls are therefore parsed here. Click handles the others (help, errors), with the options of
+the same table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Argument(msgspec.Struct, frozen=True):
 
     @property
     def flag(self) -> str:
-        """The option as it is written on the command line."""
+        """The option as written on the command line."""
         return "--" + (self.spelled or self.name).replace("_", "-")
 
 
@@ -76,7 +76,7 @@ _OPTIONS = {"start": START, "end": END, "syncrify": ()}
 
 
 class Call(msgspec.Struct):
-    """A command line that was parsed: the options that were given, and the other words."""
+    """A parsed command line: the given options, and the other words."""
 
     command: str
     settings: Settings
@@ -85,7 +85,7 @@ class Call(msgspec.Struct):
 
 
 def parse(line: list[str]) -> Call | None:
-    """Return the plain call in these words, or None if click has to handle them."""
+    """Return the plain call in these words; None if click has to handle them."""
     words = deque(line)
     known = {argument.flag: argument for argument in COMMON}
     values: dict[str, Any] = {}

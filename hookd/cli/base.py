@@ -14,7 +14,7 @@ from hookd.client import Client
 from hookd.system import terminal
 
 DONE = 0
-REFUSED = 1  # by the daemon, or a hook that was waited for has failed
+REFUSED = 1  # the daemon has refused the call, or a hook has failed
 USAGE = 2
 NO_DAEMON = 3
 GATE_REFUSED = 75  # EX_TEMPFAIL of sysexits.h: a backup program may try again later
@@ -33,7 +33,7 @@ class Settings(msgspec.Struct):
 
 
 class Misuse(Exception):
-    """The command line is wrong; the help of `command` shows what is right."""
+    """The command line is wrong; the help of `command` shows the correct usage."""
 
     def __init__(self, command: str, message: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ def number(word: str) -> int:
     """Return a whole number: ASCII digits, with an optional minus. Raises ValueError.
 
     int() accepts more: `1_000`, and digits of other scripts. Blanks around the number are allowed,
-    such as the end of the line that an ID was read from.
+    such as the newline after an ID that was read from a file.
     """
     if re.fullmatch(r"\s*-?[0-9]{1,19}\s*", word, re.ASCII) is None:
         raise ValueError(f"must be a number, not {word!r}")

@@ -15,9 +15,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def whole(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
-    """Return the click type of a whole number between two bounds, both of them allowed."""
+    """Return the click type of a whole number between two bounds, inclusive."""
 
-    def integer(word: str) -> int:  # help shows this name
+    def integer(word: str) -> int:  # the help shows this name
         try:
             found = number(word)
         except ValueError as e:
@@ -32,7 +32,7 @@ def whole(least: int | None = None, most: int | None = None) -> Callable[[str], 
 
 
 class Command(click.Command):
-    """A command that takes the common options too, so that they can follow its name."""
+    """A command that also takes the common options, so that they can follow its name."""
 
     def __init__(self, *args: Any, **values: Any) -> None:
         super().__init__(*args, **values)

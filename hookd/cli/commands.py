@@ -37,11 +37,11 @@ class Commands(click.Group):
     """The group of all commands, which are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order that the help shows."""
+        """Return the names in the order in which the help shows them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command of that name."""
+        """Import and return the command of that name."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"hookd.cli.{COMMANDS[cmd_name]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl check, hookctl reload: the configuration, before and while the daemon uses it."""
+"""hookctl check and reload: check and reload the configuration."""
 
 from __future__ import annotations
 

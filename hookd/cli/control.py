@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl cancel, resume and replay: an operator controls the runs of hooks."""
+"""hookctl cancel, resume and replay: control the runs of hooks."""
 
 from __future__ import annotations
 

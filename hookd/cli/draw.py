@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Tables: colours on a terminal, aligned columns and nothing else where the output is piped.
+"""Tables: with colours on a terminal, only aligned columns if the output is piped.
 
-rich is imported for a terminal alone.
+rich is imported only for a terminal.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ YELLOW = ("warning", "refused", "canceled", "cancelled", "interrupted", "unknown
 GREEN = ("success", "ready", "healthy")
 CYAN = ("running", "waiting")
 NUMBERS = ("JOB", "RUN", "FILES", "BYTES", "DURATION", "FAILURES", "ATTEMPT")
-"""Headings of columns that stand to the right."""
+"""Headings of columns that are aligned to the right."""
 
 SENTENCES = ("REASON", "COMMAND", "LAST RESULT", "LIMITS", "STATE", "HOOKS")
-"""Headings of columns that may take several lines on a terminal; others are cut short."""
+"""Headings of columns that may take several lines on a terminal; others are truncated."""
 
-NARROWEST = 8  # columns of the terminal: what is cut short keeps so much
+NARROWEST = 8  # columns of the terminal that a truncated column keeps at least
 GAP = 2
 
 
 def table(
     headings: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str] = ()
 ) -> None:
-    """Print rows under their headings. Cells are made safe here.
+    """Print rows under their headings. This escapes the cells.
 
-    `spare` are headings whose columns a narrow terminal does without, the first one first.
+    `spare` are headings whose columns are omitted on a narrow terminal, in this order.
     """
     cells = [[cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
@@ -42,7 +42,7 @@ def table(
 
 
 def at(usec: int | None) -> str:
-    """Return a moment for a table; on a terminal one of today is the time alone."""
+    """Return a moment for a table; on a terminal, only the time if it is today."""
     full = moment(usec)
     today, _, clock = full.partition(" ")
     short = sys.stdout.isatty() and today == moment(time.time_ns() // 1000).partition(" ")[0]
@@ -50,12 +50,12 @@ def at(usec: int | None) -> str:
 
 
 def paint(text: str) -> Painted:
-    """Return a state or result in its colour."""
+    """Return a state or result with its colour."""
     return Painted(text, colour(text))
 
 
 def colour(word: str) -> str:
-    """Return the colour of a state or result, by its first word; empty where it has none."""
+    """Return the colour of a state or result, by its first word; empty if it has none."""
     first = word.replace(":", " ").partition(" ")[0]
     for name, words in (("red", RED), ("yellow", YELLOW), ("green", GREEN), ("cyan", CYAN)):
         if first in words:
@@ -102,9 +102,9 @@ def _rich(headings: Sequence[str], cells: list[list[str]], spare: Sequence[str])
 
 
 def fit(natural: dict[str, int], width: int, spare: Sequence[str]) -> dict[str, int]:
-    """Return the columns that are shown and the width of each, so that a line fits.
+    """Return the columns to show and the width of each, so that a line fits.
 
-    Spare columns go first; then the widest is made narrower, again and again.
+    Spare columns are omitted first; then the widest column is made narrower until the line fits.
     """
     widths = dict(natural)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How a command fails: one line that names what to do next, or JSON, and the exit code.
+"""Failures of commands: one line that says what to do next, or JSON, and the exit code.
 
-An error that nobody foresaw is shown with its traceback, which a bug report needs.
+An unexpected error is shown with its traceback, which a bug report needs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SAYS: dict[type[BaseException], str] = {
     errors.ExpectedMore: "the method must be called with more",
     errors.ShuttingDown: "hookd is stopping",
 }
-"""Words for the errors whose class has none."""
+"""Texts for the errors whose class has none."""
 
 
 def report(error: Exception, as_json: bool) -> int:
@@ -49,12 +49,12 @@ def report(error: Exception, as_json: bool) -> int:
         for line in _lines(error):
             note(line)
     if isinstance(error, (click.UsageError, Misuse)) or isinstance(error.__cause__, UnicodeError):
-        return USAGE  # the latter: an argument that cannot be sent
+        return USAGE  # the latter is an argument that cannot be sent
     return NO_DAEMON if isinstance(error, Unreachable) else REFUSED
 
 
 def _lines(error: Exception) -> list[str]:
-    """Return a line for the error; for a configuration one for each error in it."""
+    """Return one line for the error; for a configuration, one for each error in it."""
     if not isinstance(error, (click.ClickException, Misuse, errors.HookdError, OSError)):
         return "".join(traceback.format_exception(error)).splitlines()
     if isinstance(error, errors.ConfigError):

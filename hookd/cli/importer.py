@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl import-syncrify: from a script of Syncrify's to a hook of hookd's."""
+"""hookctl import-syncrify: convert a hook script of Syncrify to a hook of hookd."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl jobs and hookctl job: a page of jobs, or everything about one."""
+"""hookctl jobs and hookctl job: show a page of jobs, or all data of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEADINGS = (
 
 
 LINES = 5
-"""How much of a run's output stands in a job's life."""
+"""The number of last output lines of a run that `hookctl job` shows."""
 
 
 @command()
@@ -98,7 +98,7 @@ def job(settings: Settings, job_id: int) -> int:
 
 
 _Moment = tuple[int | None, list[str | Painted], list[str]]
-"""When something was (None: not yet), what, and lines that belong to it."""
+"""The time of an event (None: not yet), its text, and the lines that belong to it."""
 
 
 def _show(job: Job) -> None:
@@ -143,7 +143,7 @@ def _timeline(job: Job) -> list[_Moment]:
 
 
 def _printed(run: HookRun) -> list[str]:
-    """Return the last lines of a run's output, where there is any and the journal has it."""
+    """Return the last lines of a run's output, if there are any and the journal has them."""
     if not run.output_bytes:
         return []
     from hookd.cli import reader
@@ -153,7 +153,7 @@ def _printed(run: HookRun) -> list[str]:
 
 
 def _receipt(run: HookRun) -> list[str]:
-    """Return what a run has used, in a line; nothing where nothing was started."""
+    """Return the resources that a run has used, as one line; no line if nothing was started."""
     if run.started_usec is None:
         return []
     parts = [f"wall {span(run.duration_usec)}"]

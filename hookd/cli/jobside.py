@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl start, end and syncrify for click, which prints their help and their errors."""
+"""hookctl start, end and syncrify for click, which prints their help and errors."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def end(settings: Settings, job_id: str | None, **values: Any) -> int:
 
 
 class _Verbatim(Command):
-    """A command whose words are values, whatever they look like: a profile may be `-rf`."""
+    """A command whose words are all values: a profile may be `-rf`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take everything as an argument, except a lone request for help."""
+        """Parse each word as an argument, except a single request for help."""
         return super().parse_args(ctx, args if args in HELP else ["--", *args])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl logs: what hookd and its hooks have written to the journal."""
+"""hookctl logs: show what hookd and its hooks have written to the journal."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl: from the words of a command line to a command, and how each ends."""
+"""hookctl: parses the command line, runs the command, and sets the exit status."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hookd.system import terminal
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line, and exit with what the contract says of its end."""
+    """Run the command line, and exit with the documented exit status."""
     terminal.guard()
     code = _run(sys.argv[1:] if arguments is None else arguments)
     terminal.finish("hookctl")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """hookctl metrics: the metrics of the server as text, written by prometheus_client.
 
-Only this file imports that library. It costs a process seven megabytes and some thirty
-milliseconds, so the server returns values, and only this command loads it.
+Only this file imports that library. It takes seven megabytes and some thirty milliseconds, so the
+server returns values, and only this command loads the library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hookd.manager_api import GetMetrics, GetMetricsReply, MetricFamily, MetricT
 from hookd.system.terminal import document, print_json
 
 SUFFIXES = {MetricType.COUNTER: "_total", MetricType.INFO: "_info"}
-"""What the text formats put after a metric's name, where that is one word; see OpenMetrics."""
+"""The suffix of a metric's name in the text formats, if it is one word; see OpenMetrics."""
 
 
 @command()
@@ -50,7 +50,7 @@ def metrics(settings: Settings, textfile: bool) -> int:
 
 
 class _Told(Collector):
-    """The server's figures, as prometheus_client asks for them."""
+    """The server's metrics, as a collector of prometheus_client."""
 
     def __init__(self, families: list[MetricFamily]) -> None:
         self._families = families

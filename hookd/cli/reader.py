@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookd's records, read back from the journal by systemd-python's Reader.
+"""Reads hookd's records from the journal with systemd-python's Reader.
 
-See sd-journal(3): a match is an index lookup, so a job's records are found in a large journal.
+See sd-journal(3): a match uses an index, so a job's records are found in a large journal.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from hookd.system.terminal import lost
 
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 MATCHES = ("SYSLOG_IDENTIFIER=hookd", "HOOKD_STREAM=stdout", "HOOKD_STREAM=stderr")
-"""Any of these makes a record hookd's own, or the output of one of its hooks."""
+"""A record is of hookd, or of the output of one of its hooks, if it has any of these fields."""
 
-LATE = 5_000_000  # microseconds by which the journal may be behind
+LATE = 5_000_000  # microseconds by which the journal may lag
 
 Record = dict[str, Any]
 
 
 def has_journal() -> bool:
-    """Return whether journald keeps anything on this machine."""
+    """Return whether this machine has a journal."""
     return any(Path(path).is_dir() for path in JOURNALS)
 
 
@@ -39,7 +39,7 @@ def open_reader(**fields: int | None) -> Reader:
 def output(run: HookRun, lines: int) -> list[str]:
     """Return the last lines that a run has printed.
 
-    Its time tells it from a run of the same number that belongs to another hookd of this machine.
+    The times of the run exclude a run with the same ID of another hookd on this machine.
     """
     reader = _reader(MATCHES[1:], {"HOOKD_RUN_ID": run.run_id})
     ended = (run.ended_usec or time.time_ns() // 1000) + LATE
@@ -48,12 +48,12 @@ def output(run: HookRun, lines: int) -> list[str]:
 
 
 def moment_of(record: Record) -> int:
-    """Return when the journal took a record, in microseconds since 1970."""
+    """Return when the journal received a record, in microseconds since 1970."""
     return int(record["__REALTIME_TIMESTAMP"].timestamp() * 1_000_000)
 
 
 def as_text(value: object) -> str:
-    """Return a field as text; what is not UTF-8 comes as bytes, a field given twice as a list."""
+    """Return a field as text. Non-UTF-8 values come as bytes, repeated fields as a list."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, list):
@@ -71,9 +71,9 @@ def _reader(matches: Sequence[str], fields: Mapping[str, int | None]) -> Reader:
 
 
 def last(reader: Reader, lines: int | None, since: int = 0) -> list[Record]:
-    """Return the last records, as many as wanted (None: all), the oldest first.
+    """Return the last `lines` records (None: all), the oldest first.
 
-    `since`, in microseconds since 1970, is where older ones begin, which are left out.
+    Records before `since`, in microseconds since 1970, are left out.
     """
     reader.seek_tail()
     found: list[Record] = []
@@ -85,11 +85,10 @@ def last(reader: Reader, lines: int | None, since: int = 0) -> list[Record]:
 
 
 def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
-    """Yield the records that come after this one; None: after all that there are.
+    """Yield the records after this one; None: after the last one.
 
-    Ends when nobody can read standard output any more.
-
-    That the journal's files are rotated and removed meanwhile is the reader's to cope with.
+    The iteration ends when the reader of standard output has closed it. The Reader handles the
+    rotation and removal of journal files.
     """
     poll = select.poll()
     poll.register(reader.fileno(), reader.get_events())
@@ -99,7 +98,7 @@ def follow(reader: Reader, after: Record | None) -> Iterator[Record]:
     else:
         reader.seek_cursor(after["__CURSOR"])
         reader.get_next()
-    poll.register(1, 0)  # tells of POLLERR and POLLHUP alone, see poll(2)
+    poll.register(1, 0)  # reports only POLLERR and POLLHUP, see poll(2)
     while lost() is None:
         while record := reader.get_next():
             yield record

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl status and hooks: the state of the daemon and of its hooks."""
+"""hookctl status and hooks: show the state of the daemon and of its hooks."""
 
 from __future__ import annotations
 

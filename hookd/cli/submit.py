@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The commands that a backup job calls: start, end and syncrify.
 
-Each function takes the settings, the options that were given and the other words, and returns the
-exit code. Every backup imports this file, so it does not import click.
+Each function takes the settings, the given options and the other words, and returns the exit
+code. Every backup imports this file, so it does not import click.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def start(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
 
 
 def end(settings: Settings, values: dict[str, Any], words: list[str]) -> int:
-    """Report the end of a job, given by its ID, the ID of the backup server, or its client."""
+    """Report the end of a job, given by its ID, its ID on the backup server, or its client."""
     values = dict(values)
     who = {name: values.pop(name) for name in _WHO if name in values}
     if len(words) > 1 or bool(words) + ("server_job_id" in values) + bool(who) != 1:
@@ -76,7 +76,7 @@ SYNCRIFY = (
 
 
 def syncrify(settings: Settings, words: list[str]) -> int:
-    """Report an event of Syncrify. Every word is a value, whatever it looks like."""
+    """Report an event of Syncrify. Every word is a value, even if it looks like an option."""
     if len(words) not in (len(SYNCRIFY) - 1, len(SYNCRIFY)):
         allowed = " ".join("$" + name for name in SYNCRIFY[:-1]) + " [$JOB_ID]"
         raise Misuse("syncrify", f"takes these arguments, not {len(words)}: {allowed}")
@@ -105,7 +105,7 @@ def newest_running(hookd: Client, **who: Any) -> int:
 
     An attribute that is not given may have any value. Raises NoSuchJob.
     """
-    from hookd.manager_api import ListJobs, ListJobsReply  # not at every start of a job
+    from hookd.manager_api import ListJobs, ListJobsReply  # not loaded at every start of a job
 
     asked = ListJobs(state=JobState.RUNNING, limit=1, **who)
     found = hookd.call("io.hookd.Manager.ListJobs", asked, ListJobsReply, repeat=True).jobs

@@ -66,7 +66,7 @@ def test(settings: Settings, hook: str, wait: bool, **asked: Any) -> int:
 
 
 def _watch(hookd: Client, call: TestHook) -> HookRun | None:
-    """Print the output as it comes; return the run as it ended."""
+    """Print the output as it arrives; return the run when it has ended."""
     run: HookRun | None = None
     try:
         for reply in hookd.stream(METHOD, call, TestHookReply):

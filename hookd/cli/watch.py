@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl watch: what runs now, how near to its limit it is, and what has just ended.
+"""hookctl watch: shows the running hooks, their time limits, and the last results.
 
-hookd tells each change (`Subscribe`); what is on the screen is kept here. Only the numbers of the
-first line are asked for, with every picture.
+hookd sends each change (`Subscribe`), and this file keeps the content of the screen. Only the
+numbers of the first line are requested, at every refresh.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from hookd.manager_api import (
 from hookd.model import HookRun, RunState
 from hookd.system.terminal import lost
 
-RESULTS = 10  # of runs that have ended, shown
-NEAR = 0.8  # of its time limit: from here on a run's bar is red
+RESULTS = 10  # ended runs that are shown
+NEAR = 0.8  # share of the time limit from which on the bar of a run is red
 FRAME = 8  # lines of the screen that are neither a run nor a result
-FEWEST = 3  # runs that are shown on the lowest of terminals
+FEWEST = 3  # runs that are shown on even the smallest terminal
 PROFILES = 10_000  # jobs whose profile is remembered: some megabytes
-LEAST_SEC = 0.1  # between two pictures
+LEAST_SEC = 0.1  # between two refreshes
 AGAIN_SEC = 1.0  # between attempts to subscribe again while hookd restarts
 
 
@@ -57,7 +57,7 @@ Told = queue.SimpleQueue[SubscribeReply | Exception]
 
 
 def _seconds(word: str) -> float:
-    """Return a number of seconds. float() takes more: nan, 1_0, digits of other scripts."""
+    """Return a number of seconds. float() accepts more: nan, 1_0, digits of other scripts."""
     if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", word) is None or float(word) < LEAST_SEC:
         raise click.BadParameter(f"must be a number of at least {LEAST_SEC}, not {word!r}")
     return float(word)
@@ -86,7 +86,7 @@ def watch(settings: Settings, interval: float) -> int:
         threading.Thread(target=follow, args=(settings, told), daemon=True).start()
         try:
             board.take(told.get())
-            # From here on never in the middle of a picture: the screen has to be put back.
+            # From here on, a signal must not interrupt a refresh: the screen has to be restored.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             with Live(draw(board), screen=True, auto_refresh=False) as live:
@@ -101,10 +101,10 @@ def watch(settings: Settings, interval: float) -> int:
 
 
 def follow(settings: Settings, told: Told) -> None:
-    """Hand on what hookd tells, over its restarts, for ever; an error that is final as the last.
+    """Put the replies of the subscription on the queue, across restarts; a final error ends it.
 
-    A subscription goes on after the last change that is known. Where none is known yet, all may
-    have changed: `missed`.
+    A new subscription continues after the last known change. If none is known, everything may
+    have changed, so `missed` is set.
     """
     since: int | None = None
     with settings.client() as hookd:
@@ -123,7 +123,7 @@ def follow(settings: Settings, told: Told) -> None:
 
 
 class Board:
-    """All that is on the screen: the numbers, the runs that run, and those that ended last."""
+    """The content of the screen: the numbers, the running runs, and the last ended ones."""
 
     def __init__(self, hookd: Client) -> None:
         self.status: Status
@@ -134,7 +134,7 @@ class Board:
         self._profiles: dict[int, str] = {}
 
     def ask(self) -> None:
-        """Ask for the numbers; for the hooks where one of them waits or is not known."""
+        """Request the numbers, and the hooks if one of them has waiting runs or is unknown."""
         call = self._hookd.call
         self.status = call(
             "io.hookd.Manager.GetStatus", GetStatus(), GetStatusReply, repeat=True
@@ -148,12 +148,12 @@ class Board:
 
     @property
     def queue(self) -> list[tuple[str, int]]:
-        """How many runs of which hook wait, the longest queue first."""
+        """The hooks with waiting runs, and their numbers, the longest queue first."""
         waiting = [(hook.name, hook.waiting) for hook in self.hooks.values() if hook.waiting]
         return sorted(waiting, key=lambda one: -one[1])
 
     def take(self, news: SubscribeReply | Exception) -> None:
-        """Take in what is new. Raises what the subscription ended with."""
+        """Apply a reply. Raises the error with which the subscription ended."""
         if isinstance(news, Exception):
             raise news
         if news.missed:
@@ -165,18 +165,18 @@ class Board:
                 self._take(notice.job_id, notice.run)
 
     def profile(self, job_id: int) -> str:
-        """Return a job's profile, asked for where its start was before our time."""
+        """Return the profile of a job; request it if the job started before the subscription."""
         if job_id not in self._profiles:
             try:
                 self._remember(job_id, self._hookd.get_job(job_id).profile)
-            except NoSuchJob:  # pruned meanwhile
+            except NoSuchJob:  # pruned in the meantime
                 self._remember(job_id, "")
         return self._profiles[job_id]
 
     def _take(self, job_id: int, run: HookRun) -> None:
         if run.state is RunState.ENDED:
             self.going.pop(run.run_id, None)
-            # A notice may tell of what was seen when everything was asked for.
+            # A notice may repeat a result that `_look` has already received.
             if all(known.run_id != run.run_id for _, known in self.gone):
                 self.gone.appendleft((job_id, run))
         else:
@@ -188,7 +188,7 @@ class Board:
             del self._profiles[next(iter(self._profiles))]
 
     def _look(self) -> None:
-        """Ask for everything: the runs of all jobs that have one running, and the last results."""
+        """Request everything: the runs of all unfinished jobs, and the last results."""
         self.going.clear()
         self.gone.clear()
         jobs = {job.job_id: job for job in self._jobs(ListJobs(limit=50)).jobs}
@@ -248,7 +248,7 @@ def _going(board: Board) -> RenderableType:
 def _gone(board: Board) -> Table:
     table = _table()
     table.add_column("AT", no_wrap=True)
-    table.add_column("RESULT")  # the one that gives way
+    table.add_column("RESULT")  # the column that is truncated
     for job_id, run in board.gone:
         result = cell(ended(run))
         cut = Text(result, colour(result), no_wrap=True, overflow="ellipsis")
@@ -257,7 +257,7 @@ def _gone(board: Board) -> Table:
 
 
 def _table() -> Table:
-    """Return a table with the columns that tell which run it is."""
+    """Return a table with the columns that identify a run."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading, width in (("RUN", 7), ("HOOK", 16), ("PHASE", 5), ("JOB", 7), ("PROFILE", 16)):
         table.add_column(heading, max_width=width, no_wrap=True, overflow="ellipsis")

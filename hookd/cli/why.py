@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""hookctl why: which hooks a job's events matched, which rule decided, and under what limits."""
+"""hookctl why: show which hooks match a job's events, which rule decides, and the limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _row(one: Explanation) -> list[object]:
 
 
 def _in_words(limits: Limits) -> str:
-    """Return the limits there are as a hook's file names them: `timeout 10min, memory 512M`."""
+    """Return the limits that are set, as in a hook's file: `timeout 10min, memory 512M`."""
     parts: list[str] = []
     for option in LIMITS:
         name, unit = option.key, option.kind.unit

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Values in words for people: sizes, times, results, and text made safe for a terminal."""
+"""Texts for people: sizes, times, results, and text that is escaped for a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hookd.system.terminal import escaped
 
 
 def cell(value: object) -> str:
-    """Return a value as it stands in a table: escaped, tabs too, which would move the rest."""
+    """Return a value for a table, escaped; tabs too, because they would shift the columns."""
     return escaped(str(value)).replace("\t", r"\x09")
 
 
 def size(count: int | None) -> str:
-    """Return bytes in the units of 1024 that the configuration has: 1536 is 1.5K."""
+    """Return bytes in the units of the configuration, powers of 1024: 1536 is 1.5K."""
     if count is None:
         return "-"
     if count < 1000:
@@ -29,7 +29,7 @@ def size(count: int | None) -> str:
 
 
 def span(usec: int | None) -> str:
-    """Return a length of time, given in microseconds, to two of its units."""
+    """Return a duration, given in microseconds, in at most two units."""
     if usec is None:
         return "-"
     if usec < 1_000_000:
@@ -75,14 +75,14 @@ def ended(run: HookRun) -> str:
 
 
 def job_state(job: Job) -> str:
-    """Return the state of a job in a word: its outcome once it has one."""
+    """Return the state of a job in one word: its outcome if it has one."""
     ended = job.state is JobState.ENDED and job.outcome is not None
     word = str(job.outcome) if ended else job.state.value
     return f"{word} (test)" if job.test else word
 
 
 def hooks_in_short(job: Job) -> str:
-    """Return how many of the job's hooks ended in which way, by their last attempts.
+    """Return the number of the job's hooks for each result, by their last attempts.
 
     For instance `2 success, 1 timeout`.
     """

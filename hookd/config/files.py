@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Where the configuration lies, and how it is read: `hookd.toml` and the `hooks.d` beside it.
+"""Finds and reads the configuration: `hookd.toml` and the directory `hooks.d` beside it.
 
-Only files are read here; `hookd.config.parse` gives them a meaning. Each is checked before it is
-read: a file that somebody else could change is refused (`hookd.system.trust`), and so is anything
-that is not a regular file, because reading a named pipe could wait without end. A path may consist
-of any bytes; messages show it as text. Everything here blocks for as long as the file system takes
-to answer: see `Trail`.
+This file only reads files; `hookd.config.parse` parses them. Each file is checked before it is
+read. A file that another user could change is refused (`hookd.system.trust`). So is anything that
+is not a regular file, because reading a named pipe could block without end. A path may consist of
+any bytes; messages show it as text. All functions block until the file system answers (`Trail`).
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from hookd.system.trust import Missing, PathError, printable
 
 SYSTEM_CONFIG = Path("/etc/hookd/hookd.toml")
 VENDOR_HOOKS = Path("/usr/lib/hookd/hooks.d")
-MAX_FILE = 1024 * 1024  # bytes: a larger file is no configuration
+MAX_FILE = 1024 * 1024  # bytes; a larger file is refused
 ALLOWED = "what only root and hookd's own user can change"
 
-# What editors and package managers leave behind; see dpkg(1), rpm(8) and the editors' manuals.
+# Files left by editors and package managers; see dpkg(1), rpm(8) and the editors' manuals.
 LEFTOVER = re.compile(r".*(~|\.swp|\.rpm(save|new|orig)|\.(dpkg|ucf)-[a-z]+)", re.DOTALL)
 
 
 class Trail:
-    """Where a look at paths has come to, for whoever waits for it in another thread."""
+    """The path that is being checked, for a caller that waits in another thread."""
 
     def __init__(self) -> None:
         self._path: str | os.PathLike[str] = "the configuration"
 
     def at(self, path: str | os.PathLike[str]) -> None:
-        """Note the path that is looked at next."""
+        """Note the path that is checked next."""
         self._path = path
 
     def words(self) -> str:
@@ -48,14 +47,14 @@ class Trail:
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration, and what was passed over on the way to it."""
+    """A configuration, and notes on the files that were ignored."""
 
     config: Config
     notes: tuple[str, ...]
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What was read, with every mistake in it; with any, `config` is to be looked at alone."""
+    """What was read, with all errors; if there is any, `config` must not be used, only checked."""
 
     config: Config
     notes: tuple[str, ...]
@@ -70,10 +69,10 @@ class Read(msgspec.Struct, frozen=True):
 
 
 def default_path() -> Path:
-    """Return the `hookd.toml` in use where none is named.
+    """Return the `hookd.toml` that is used if none is given.
 
-    That is the service manager's (systemd.exec(5), ConfigurationDirectory=), root's in /etc, else
-    the user's own.
+    It is in the directory of the service manager (systemd.exec(5), ConfigurationDirectory=), in
+    /etc for root, else in the user's own directory.
     """
     if given := os.environ.get("CONFIGURATION_DIRECTORY"):
         return Path(given) / "hookd.toml"
@@ -84,7 +83,7 @@ def default_path() -> Path:
 
 
 def load(path: Path | None, trail: Trail | None = None) -> Loaded:
-    """Read and parse everything. None: the default path, which need not exist.
+    """Read and parse all files. None: the default path, which need not exist.
 
     Raises ConfigError with every error of every file.
     """
@@ -92,7 +91,7 @@ def load(path: Path | None, trail: Trail | None = None) -> Loaded:
 
 
 def read(path: Path | None, trail: Trail | None = None) -> Read:
-    """Read and parse everything, and return every error of every file beside it."""
+    """Read and parse all files; return the result with every error of every file."""
     reader = _Reader(trail or Trail())
     main = path if path is not None else default_path()
     reader.read(main, None, missing_ok=path is None)
@@ -117,7 +116,7 @@ def read(path: Path | None, trail: Trail | None = None) -> Read:
 
 
 def read_files(paths: list[Path], trail: Trail | None = None) -> Read:
-    """Parse these files alone, each as what its name says: `hookd.toml`, or a hook's file."""
+    """Parse only these files. A file named `hookd.toml` is that; any other is a hook's file."""
     reader = _Reader(trail or Trail())
     for path in paths:
         name = None if path.name == "hookd.toml" else path.name.removesuffix(".toml")
@@ -128,7 +127,7 @@ def read_files(paths: list[Path], trail: Trail | None = None) -> Read:
 
 
 class _Reader:
-    """Reads files; keeps what was in them, and what was wrong."""
+    """Reads files; keeps their contents, errors and notes."""
 
     def __init__(self, trail: Trail) -> None:
         self.errors: list[str] = []
@@ -137,14 +136,14 @@ class _Reader:
         self._trail = trail
 
     def parse(self) -> Read:
-        """Return what the files make."""
+        """Return the configuration that the files make, with all errors."""
         config, errors = parse_all(self._sources)
         return Read(config, tuple(self.notes), self.errors + errors)
 
     def read(
         self, path: Path, hook: str | None, drop_in: str | None = None, missing_ok: bool = False
     ) -> bool:
-        """Read one file; return whether it has anything to say."""
+        """Read one file; return whether it was read and is not blank."""
         shown = printable(path)
         self._trail.at(path)
         try:
@@ -166,7 +165,7 @@ class _Reader:
     def look_through(
         self, directory: Path, hooks: dict[str, Path], changes: dict[str, dict[str, Path]]
     ) -> None:
-        """Add the hook files of a directory, and its drop-ins: the same names go before."""
+        """Add the hook files and drop-ins of a directory; they replace those of the same name."""
         for name in self._names(directory):
             path = directory / name
             hook = name.removesuffix(".d").removesuffix(".toml")
@@ -195,7 +194,7 @@ class _Reader:
         return []
 
     def _left_over(self, path: Path, *endings: str) -> bool:
-        """Return whether a file is none of ours, and note it."""
+        """Return whether a file is to be ignored, and add a note if so."""
         if path.name.startswith(".") or LEFTOVER.fullmatch(path.name):
             why = "left by an editor or a package manager"
         elif not path.name.endswith(endings or (".toml", ".toml.d")):
@@ -207,10 +206,10 @@ class _Reader:
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file, one more than is allowed at most.
+    """Return the bytes of a file, at most one more than MAX_FILE.
 
-    Raises PathError where somebody else could change it, or it is no file; OSError. Opened without
-    waiting: what stands there may be swapped by root for a named pipe, see fifo(7).
+    Raises PathError if another user could change it or it is not a regular file, and OSError. The
+    file is opened with O_NONBLOCK: root may have replaced it by a named pipe, see fifo(7).
     """
     _, info = trust.resolve(str(Path.cwd() / path), trust.trusted_uids())
     _only_files(path, info)

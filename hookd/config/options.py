@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The option table: every key an administrator may write, its kind, its default, its meaning.
+"""The option table: every key of the configuration, its kind, its default, its meaning.
 
-One table for the parser, its errors and the manual page. A kind turns a TOML value into the value
-hookd works with, or raises ValueError with `found …; allowed: …`. Pure.
+The parser, its errors and the manual page use this one table. A kind converts a TOML value to the
+value that hookd uses, or raises ValueError with `found …; allowed: …`. Pure.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def shown(value: object) -> str:
-    """Return a TOML value as an error shows it: on one line, and not endless."""
+    """Return a TOML value as an error shows it: on one line of at most 80 characters."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except RecursionError:  # TOML's dotted keys nest as deep as one likes
+    except RecursionError:  # TOML's dotted keys can nest to any depth
         return "a value nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -36,9 +36,9 @@ def refuse(value: object, allowed: str) -> ValueError:
 
 
 class ValueType(msgspec.Struct, frozen=True):
-    """A kind of value: what is allowed in words, the function that parses it, and what it counts.
+    """A kind of value: the text of what is allowed, the function that parses it, and its unit.
 
-    `unit`: "s" or "bytes" for the values that `parse` returns, "" for a kind that has none.
+    `unit` is that of the values that `parse` returns: "s" or "bytes", or "" for none.
     """
 
     allowed: str
@@ -63,13 +63,13 @@ _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TIME = re.compile(r"(?:\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+))+\s*", re.ASCII)
 _TIME_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)", re.ASCII)
-_MAX_TIME = 100 * 366 * 86400.0  # seconds: longer is a slip of the keyboard
+_MAX_TIME = 100 * 366 * 86400.0  # seconds; a longer time is a typing error
 
 
 def time(least: float = 0.001, never: bool = False) -> ValueType:
-    """Return the kind of a length of time, in seconds (a float; None for "never").
+    """Return the kind of a duration, in seconds (a float; None for "never").
 
-    The units are those of systemd.time(7) that an administrator uses.
+    The units are the usual ones of systemd.time(7).
     """
     allowed = (
         f'a time with a unit, such as "90s", "10min" or "1h 30min", from {least:g} s to 100 years'
@@ -115,7 +115,7 @@ def size(least: int = 0) -> ValueType:
 
 
 def whole(least: int, most: int) -> ValueType:
-    """Return the kind of a whole number between two bounds, both allowed."""
+    """Return the kind of a whole number between two bounds, inclusive."""
     allowed = f"a whole number from {least} to {most}"
 
     def parse(value: Any) -> int:
@@ -139,7 +139,7 @@ def choice(*words: str) -> ValueType:
 
 
 def several(entry: ValueType, what: str) -> ValueType:
-    """Return the kind of one value of `entry` or a list of them that is not empty (a tuple)."""
+    """Return the kind of one value of `entry` or a non-empty list of them (a tuple)."""
     allowed = f"{what}, or a list of such that is not empty"
 
     def parse(value: Any) -> tuple[Any, ...]:
@@ -157,7 +157,7 @@ def several(entry: ValueType, what: str) -> ValueType:
 
 
 def text(allowed: str, accept: Callable[[str], bool]) -> ValueType:
-    """Return the kind of a string that `accept` says yes to."""
+    """Return the kind of a string for which `accept` returns true."""
 
     def parse(value: Any) -> str:
         if not isinstance(value, str) or "\0" in value or not accept(value):
@@ -168,13 +168,13 @@ def text(allowed: str, accept: Callable[[str], bool]) -> ValueType:
 
 
 class BuildCondition(msgspec.Struct, frozen=True):
-    """`>=563` on a client's build number: numbers are compared, part by part where dotted."""
+    """A condition on a client's build number, such as `>=563`; dotted numbers compare by parts."""
 
     operator: str
     build: tuple[int, ...]
 
     def holds(self, build_no: str) -> bool:
-        """Return whether the condition is true of a build number (never of a non-number)."""
+        """Return whether the condition is true of a build number (never if it is not a number)."""
         if not _BUILD.fullmatch(build_no):
             return False
         theirs, ours = _build(build_no), self.build
@@ -228,13 +228,13 @@ _ENVIRONMENT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def _parse_environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):  # which may be a secret in the wrong place
+    if not isinstance(value, dict):  # it may be a misplaced secret, so it is not shown
         raise ValueError(f"found no table; allowed: {ENVIRONMENT.allowed}")
     for key, val in value.items():
         if not _ENVIRONMENT_KEY.fullmatch(key) or key.startswith("HOOKD_"):
             raise ValueError(f"found the name {shown(key)}; allowed: {ENVIRONMENT.allowed}")
         if not isinstance(val, str) or "\0" in val:
-            # The value itself may be a secret and is not repeated.
+            # The value may be a secret, so it is not shown.
             raise ValueError(f"the value of {key} is no text; allowed: {ENVIRONMENT.allowed}")
     return dict(value)
 
@@ -397,4 +397,4 @@ LIMITS = (
 )  # fmt: skip
 
 HOOK_TABLES = {"match": MATCH, "run": RUN, "retry": RETRY, "limits": LIMITS}
-"""The tables inside a hook file; its top level is `HOOK`."""
+"""The tables of a hook file; `HOOK` is its top level."""

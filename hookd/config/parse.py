@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Text to configuration: TOML sources in, one frozen `Config` out, or every error at once.
+"""Parses the configuration: TOML sources to one frozen `Config`, or to a list of all errors.
 
 `hookd.config.files` reads the files; the runner checks the programs that hooks name
-(`hookd.runner.run.program_check`). Nothing here does input or output.
+(`hookd.runner.run.program_check`). This file does no input or output.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from hookd.errors import ConfigError
 from hookd.model import Outcome, Phase
 
 HOOK_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
-TABLES_DEEP = 2  # tables in one another that have a meaning: run.environment
+TABLES_DEEP = 2  # levels of nested tables that are merged by key: run.environment
 HOOK_NAME_ALLOWED = 'lower-case letters, digits, "_", "." and "-", a letter or digit first'
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One file as it was read: `hook` is the hook's name, None for hookd.toml itself.
+    """One file as it was read. `hook` is the name of the hook; None for hookd.toml.
 
-    `drop_in` is the file's name where it changes a hook's file, which stands before it.
+    `drop_in` is the name of a file that changes a hook's file, which comes before it.
     """
 
     path: str
@@ -66,7 +66,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
-    """`[match]`: None where a key is not given; every key given must match, any of its values."""
+    """`[match]`; None: the key is not given. One value of each given key must match."""
 
     profile: tuple[str, ...] | None
     user: tuple[str, ...] | None
@@ -77,7 +77,7 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """`[run]`: as whom, where and beside what a hook runs. `max_running` is always a number."""
+    """`[run]`: user, directory and concurrency of a hook. `max_running` is always a number."""
 
     user: str | None
     group: str | None
@@ -102,7 +102,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`[limits]`. Times in seconds, sizes in bytes; None: no limit of hookd's own."""
+    """`[limits]`. Times in seconds, sizes in bytes; None: hookd sets no limit."""
 
     timeout: float
     kill_grace: float
@@ -119,7 +119,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """One hook, complete: defaults filled in. `digest` changes when any of it changes."""
+    """One hook with all defaults filled in. `digest` changes when any value changes."""
 
     name: str
     path: str
@@ -137,12 +137,12 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_gate(self) -> bool:
-        """Whether the hook decides on the start of a job."""
+        """Whether the hook decides whether a job may start."""
         return self.kind == "gate"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `digest` is the same for two readers exactly when they read the same bytes."""
+    """The configuration. Two readers get the same `digest` exactly if they read the same bytes."""
 
     daemon: Daemon
     access: Access
@@ -153,7 +153,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 def parse(sources: Sequence[Source]) -> Config:
     """Return the configuration that these files make.
 
-    An empty hook file disables the hook of its name; drop-ins follow the file that they change.
+    An empty hook file disables the hook of its name. Drop-ins follow the file that they change.
     Raises ConfigError with all errors of all files, each with its file and key path, what was
     found and what is allowed.
     """
@@ -164,10 +164,10 @@ def parse(sources: Sequence[Source]) -> Config:
 
 
 def parse_all(sources: Sequence[Source]) -> tuple[Config, list[str]]:
-    """Return all errors of all files, and what could be understood of them.
+    """Return the configuration as far as it could be parsed, and all errors of all files.
 
-    A value with an error is its default's there, a hook without a command is left out: that is to
-    be looked at further, never to be used.
+    In it, a value with an error is replaced by its default, and a hook without a command is left
+    out. If there are errors, it may only be checked further, never used.
     """
     errors: list[str] = []
     main = _Table(errors, [("", {})], "")
@@ -179,7 +179,7 @@ def parse_all(sources: Sequence[Source]) -> tuple[Config, list[str]]:
     access = main.table("access").parse(ACCESS)
     defaults = main.table("defaults")
     hooks: dict[str, Hook] = {}
-    _Hook(defaults, None).values()  # so that a mistake in [defaults] is told once, with its place
+    _Hook(defaults, None).values()  # reports an error in [defaults] once, with its place
     for name, files in _by_hook(sources).items():
         layers = [(file.path, _toml(errors, file)) for file in files]
         if layers[0][1]:
@@ -198,7 +198,7 @@ def parse_all(sources: Sequence[Source]) -> tuple[Config, list[str]]:
 
 
 def _by_hook(sources: Sequence[Source]) -> dict[str, list[Source]]:
-    """Return each hook's own file, and after it those that change it."""
+    """Return the files of each hook: its own, then its drop-ins."""
     found: dict[str, list[Source]] = {}
     for source in sources:
         if source.hook is not None:
@@ -207,7 +207,7 @@ def _by_hook(sources: Sequence[Source]) -> dict[str, list[Source]]:
 
 
 def digest(sources: Sequence[Source]) -> str:
-    """Return what tells two configurations apart: a digest over names and bytes of the files."""
+    """Return what identifies a configuration: a digest of the names and bytes of its files."""
     total = hashlib.sha256(usedforsecurity=False)
     for source in sources:
         names = [source.hook or "", source.drop_in or ""]
@@ -228,7 +228,7 @@ def _toml(errors: list[str], source: Source) -> dict[str, Any]:
         errors.append(f"{source.path}: byte {e.start}: not UTF-8; allowed: TOML in UTF-8")
     except RecursionError:
         errors.append(f"{source.path}: nested too deeply; allowed: tables of keys and values")
-    except ValueError as e:  # TOMLDecodeError, and Python's own for an integer without end
+    except ValueError as e:  # TOMLDecodeError, and Python's own error for a huge integer
         errors.append(f"{source.path}: not TOML: {e}")
     return {}
 
@@ -239,7 +239,7 @@ def _hook_digest(values: dict[str, Any]) -> str:
 
 
 def _foreign(data: bytes) -> str | None:
-    """Return in words what editors of other systems write in the place of plain UTF-8."""
+    """Return in words which encoding other than plain UTF-8 the file has; None if none is seen."""
     if data.startswith(b"\xef\xbb\xbf"):
         return "a byte order mark (BOM) at the beginning"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -271,9 +271,9 @@ def _hook(source: Source, values: dict[str, Any], daemon: dict[str, Any]) -> Hoo
 
 
 class _Table:
-    """One TOML table on its way to values; errors are gathered with file and key path.
+    """One TOML table that is being parsed; it collects errors with file and key path.
 
-    `layers` are the files that have it, each with what it says there; the later go before.
+    `layers` are the files that have the table, each with its content there; later ones override.
     """
 
     def __init__(
@@ -285,23 +285,23 @@ class _Table:
         self.prefix = prefix
 
     def error(self, key: str, message: str) -> None:
-        """Add an error at a key of this table, with the file that has the last word on it."""
+        """Add an error at a key of this table, with the last file that sets the key."""
         first = key.partition(".")[0]
         path = next((p for p, c in reversed(self.layers) if first in c), self.layers[0][0])
         self.errors.append(f"{path}: {self.prefix}{key}: {message}")
 
     def known(self, *keys: str) -> None:
-        """Refuse every key that is none of these."""
+        """Add an error for each key that is not one of these."""
         for key in self.content:
             if key not in keys:
-                import difflib  # for errors alone: daemons do without
+                import difflib  # needed only for errors, so daemons do not load it
 
                 near = difflib.get_close_matches(key, keys, 1)
                 hint = f" (did you mean {near[0]}?)" if near else ""
                 self.error(key, f"found an unknown key{hint}; allowed: {' '.join(keys)}")
 
     def table(self, key: str) -> _Table:
-        """Return the table of this name, empty where there is none."""
+        """Return the table of this name, or an empty one if there is none."""
         layers = [(path, content[key]) for path, content in self.layers if key in content]
         for path, content in layers:
             if not isinstance(content, dict):
@@ -313,25 +313,25 @@ class _Table:
         return _Table(self.errors, tables, f"{self.prefix}{key}.")
 
     def parse(self, options: Sequence[Option], below: _Table | None = None) -> dict[str, Any]:
-        """Return the value of each option: from here, else from `below`, else its default."""
+        """Return the value of each option: from this table, from `below`, or its default."""
         self.known(*(option.key for option in options))
         return {option.key: self.value(option, below) for option in options}
 
     def value(self, option: Option, below: _Table | None) -> Any:
-        """Return one option's value, its default where what stands here is refused."""
+        """Return the value of one option, or its default if its value here has an error."""
         if option.key in self.content:
             try:
                 return option.kind.parse(self.content[option.key])
             except ValueError as e:
                 self.error(option.key, str(e))
         elif below is not None and option.key in below.content:
-            with suppress(ValueError):  # it is told once, where it stands
+            with suppress(ValueError):  # the error is reported once, for the table that has it
                 return option.kind.parse(below.content[option.key])
         return None if option.default is None else option.kind.parse(option.default)
 
 
 def _merged(contents: Sequence[dict[str, Any]], depth: int = TABLES_DEEP) -> dict[str, Any]:
-    """Return tables merged key by key, the tables in them too; the later go before."""
+    """Return tables merged key by key, including nested tables; later ones override."""
     if len(contents) == 1:
         return contents[0]
     found: dict[str, Any] = {}
@@ -345,14 +345,14 @@ def _merged(contents: Sequence[dict[str, Any]], depth: int = TABLES_DEEP) -> dic
 
 
 class _Hook:
-    """A hook's files over `[defaults]` over the defaults of the option table."""
+    """A hook's files, which override `[defaults]`, which override the option table."""
 
     def __init__(self, own: _Table, defaults: _Table | None) -> None:
         self.own = own
         self.defaults = defaults
 
     def values(self) -> dict[str, Any]:
-        """Return every option's value; the inner tables as dictionaries of theirs."""
+        """Return the value of every option; each nested table is a dictionary."""
         own, defaults = self.own, self.defaults
         own.known(*(option.key for option in HOOK), *HOOK_TABLES)
         values = {option.key: own.value(option, defaults) for option in HOOK}
@@ -362,7 +362,7 @@ class _Hook:
         return values
 
     def check(self, values: dict[str, Any]) -> None:
-        """Refuse combinations that cannot be meant."""
+        """Add an error for each combination of values that makes no sense."""
         own, defaults = self.own, self.defaults
         given = "command" in own.content or (defaults and "command" in defaults.content)
         if values["command"] is None and not given:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Commands and their variables: from `/x/hook.sh $EVENT "$USER"` to a list of arguments.
+"""Commands and their variables: parses `/x/hook.sh $EVENT "$USER"` to a list of arguments.
 
-The text is split into words first (POSIX shell quoting), then variables are expanded inside each
-word, so one variable is never two arguments and no shell is involved. `VARIABLES` is the one list
-of what a hook can be told: commands, environment and manual page all read it. Pure.
+The text is first split into words (POSIX shell quoting), then variables are expanded inside each
+word. A variable therefore never becomes two arguments, and no shell is involved. `VARIABLES` is
+the only list of the variables: commands, environment and manual page use it. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_WORD = (
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """One thing a hook is told. `text` makes its value from the event."""
+    """One variable of hooks. `text` makes its value from the event."""
 
     name: str
     meaning: str
@@ -69,10 +69,10 @@ _REFERENCE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\}|)")
 
 
 class Template:
-    """A command that has been understood: words, each of literal text and variables.
+    """A parsed command: words, each of literal text and variables.
 
-    Raises ValueError, with a sentence for the administrator, where the text is no command: empty,
-    an open quote, an unknown variable, a relative program.
+    Raises ValueError, with a text for the administrator, if the text is not a command: it is
+    empty, or has an open quote, an unknown variable or a relative program.
     """
 
     __slots__ = ("_words", "text")
@@ -97,18 +97,18 @@ class Template:
 
     @property
     def program(self) -> str:
-        """The path of the program: the first word, which has no variable."""
+        """The path of the program: the first word, which contains no variable."""
         return "".join(part for part in self._words[0] if isinstance(part, str))
 
     def expand(self, event: Event) -> list[str]:
-        """Return the arguments, the program's path first. One word is always one argument."""
+        """Return the arguments, first the path of the program. Each word is one argument."""
         return [
             "".join(part if isinstance(part, str) else part.text(event) for part in word)
             for word in self._words
         ]
 
     def shell_words(self) -> list[str]:
-        """Return the unquoted words that a shell would act upon: they are a probable mistake."""
+        """Return the unquoted words that a shell would interpret: they are probably a mistake."""
         return _shell_words(self.text)
 
     def __eq__(self, other: object) -> bool:
@@ -130,10 +130,10 @@ _ESCAPE = re.compile(r"""\\(?:([$`"\\])|\n)""")
 
 
 def _split(text: str) -> list[str]:
-    """Return the words of a text in the quoting of a POSIX shell (XCU 2.2).
+    """Return the words of a text with the quoting of a POSIX shell (XCU 2.2).
 
-    Not `shlex`, which keeps an escaped newline, and a backslash before a dollar in double quotes.
-    Nothing else of a shell is here: a `#` is an argument like any other.
+    `shlex` is not used: it keeps an escaped newline, and a backslash before a dollar in double
+    quotes. No other syntax of a shell is supported: a `#` is an ordinary character.
     """
     words: list[str] = []
     word: str | None = None
@@ -205,5 +205,5 @@ def _parse(word: str) -> list[str | Variable]:
 
 
 def environment(event: Event) -> dict[str, str]:
-    """Return `HOOKD_*` for every variable: what each hook finds in its environment."""
+    """Return `HOOKD_*` for every variable, as each hook has them in its environment."""
     return {name: text(event) for name, text in _ENVIRONMENT}

@@ -2,7 +2,8 @@
 """Keeps the configuration of both processes the same: each reads the files itself, and no hook
 starts until both have read the same.
 
-Decides nothing about hooks: the daemon adopts the configuration and asks for the `objection`.
+This file decides nothing about hooks: the daemon adopts the configuration and asks for the
+`objection`.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from hookd.server.dispatch.handover import Handover
 from hookd.server.transport.runner_link import RunnerLink
 from hookd.system.lookups import Lookups, Unanswered
 
-TRIES = 3  # when the files change while both processes read them
+TRIES = 3  # if the files change while both processes read them
 READ_SEC = 15.0  # for all files of the configuration, and the names of [access]
 RELOAD_SEC = 60.0  # for the runner to read the configuration and to check all programs
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """A configuration that both processes have read, and who may call under it."""
+    """A configuration that both processes have read, and its access policy."""
 
     loaded: Loaded
     admitted: Admitted
 
 
 class ConfigSync:
-    """Which configuration the runner has, and the way to a new one.
+    """Knows the configuration of the runner, and changes it to a new one.
 
-    `notes` are the runner's. `unusable` are the hooks that it cannot start now, with the reason.
+    `notes` are those of the runner. `unusable` are the hooks that it cannot start now, with the
+    reason.
     `reloading` is locked while a reload is under way.
     """
 
@@ -55,7 +57,7 @@ class ConfigSync:
         self._answer: asyncio.Future[None] | None = None
 
     def learn(self, said: Welcome | Reloaded) -> None:
-        """Note which configuration the runner has read."""
+        """Store which configuration the runner has read."""
         if isinstance(said, Reloaded) and said.held:
             self._held, self._errors = said, []
         else:
@@ -65,14 +67,14 @@ class ConfigSync:
             self._answer.set_result(None)
 
     def usability(self, said: Usability) -> None:
-        """Note whether one hook can be started now."""
+        """Store whether one hook can be started now."""
         if said.reason is None:
             self.unusable.pop(said.hook, None)
         else:
             self.unusable[said.hook] = said.reason
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading the files."""
         self._lookups.close()
 
     def lost(self) -> None:
@@ -81,18 +83,18 @@ class ConfigSync:
             self._answer.cancel()
 
     def objection(self, digest: str) -> str | None:
-        """Return why no hook may start under this configuration, None if hooks may start."""
+        """Return why no hook may start under this configuration; None if hooks may start."""
         if self._digest == digest:
             return None
         why = "; ".join(self._errors) or "it has read other files than the server: hookctl reload"
         return f"no hook starts, the runner's configuration differs: {why}"
 
     async def read(self) -> Agreed:
-        """Read the files anew in both processes; the runner checks the programs, too.
+        """Read the files again in both processes; the runner also checks the programs.
 
-        Meanwhile runs start under the configuration in force: the runner keeps the new one aside
-        until `adopt`, which must follow before anything else is sent. Raises ConfigError with the
-        errors of either process.
+        Meanwhile, runs start under the configuration in force: the runner keeps the new one aside
+        until `adopt`, which must be called before anything else is sent. Raises ConfigError with
+        the errors of either process.
         """
         for _ in range(TRIES):
             agreed = await self._read()
@@ -107,7 +109,7 @@ class ConfigSync:
         raise ConfigError(["the files changed while they were read; try again"])
 
     def adopt(self) -> None:
-        """Have the runner use the configuration that it has read and kept aside."""
+        """Make the runner use the configuration that it has read and kept aside."""
         if self._held is not None:
             held, self._held = self._held, None
             self._link.send(Adopt(held.digest))
@@ -134,7 +136,7 @@ class ConfigSync:
 
 
 def _read(path: Path | None, trail: Trail) -> Agreed:
-    """Read the files and look up who may call. Raises ConfigError."""
+    """Read the files and look up the names of `[access]`. Raises ConfigError."""
     read = files.read(path, trail)
     trail.at("the users and groups of [access]")
     found = admitted(read.config.access)

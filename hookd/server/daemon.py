@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The owner of all parts: constructs them, reloads the configuration, and stops.
+"""The daemon: constructs and owns all parts, reloads the configuration, and stops.
 
-Handles no descriptor, PID or JSON; what a method does stands in `jobs` and `manager`.
+This file handles no descriptor, PID or JSON. The methods are in `hookd.server.api`.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ from hookd.system.records import (
 from hookd.system.sd_notify import Notifier
 
 ANSWERS_SEC = 5.0  # for answers under way when hookd stops
-AGAIN_SEC = 1.0  # between two attempts to read the database after an error of hookd's own
-READ_AGAIN_SEC = 0.05  # after an error on the way from the database to memory
+AGAIN_SEC = 1.0  # between two attempts to read the database after a fault
+READ_AGAIN_SEC = 0.05  # before the database is read after an undelivered outcome
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line says. `runner` is the path of a socket, or the command of a child."""
+    """The command line. `runner` is the path of a socket, or the command of a child."""
 
     config: Path | None
     state_directory: Path
@@ -132,10 +132,10 @@ class Daemon:
         )
         return Api(jobs, manager)
 
-    # From start to stop.
+    # Start and stop.
 
     async def start(self, sock: socket.socket) -> None:
-        """Take over the open work from the database and begin to answer.
+        """Load the open jobs and runs from the database, and begin to answer.
 
         Raises ConfigError if a runner that is a child of this process refuses the configuration.
         """
@@ -160,7 +160,7 @@ class Daemon:
         self._change_feed.close()
         await self._maintenance.close()
         await self._listener.close(ANSWERS_SEC)
-        with contextlib.suppress(StorageFailure):  # earlier writes are done then
+        with contextlib.suppress(StorageFailure):  # earlier writes are then done
             await self._store.write(lambda db: db.runs.queued)
         await self._link.close(self._services.config.daemon.drain)
         await self._store.close()
@@ -170,12 +170,12 @@ class Daemon:
         self._journal.close()
 
     def _read_database(self, db: Database) -> Callable[[], None]:
-        """Read the open work, in the writer's thread; return the call that takes it over."""
+        """Read open jobs and runs, in the writer's thread; return the call that restores them."""
         runs = db.runs.open_runs(partial(overlap_key_by_name, self._services.config))
         return partial(self._restore, runs, db.runs.hook_states(), db.open_jobs())
 
     def _restore(self, runs: list[OpenRun], hooks: list[HookState], jobs: dict[int, bool]) -> None:
-        """Take over the open work; connect to the runner only then, to reconcile with it."""
+        """Restore the open jobs and runs; only then connect to the runner, to reconcile."""
         self._dispatcher.restore(runs, hooks, set(jobs))
         if self._restored:
             return
@@ -188,7 +188,7 @@ class Daemon:
         self._runner.open(self._setup.runner)
 
     def _reread(self) -> None:
-        """Take over from the database what an error of hookd's own has kept from memory."""
+        """Read from the database what is missing in memory after a fault."""
 
         def done(outcome: Callable[[], None] | HookdError) -> None:
             if isinstance(outcome, HookdError):
@@ -215,7 +215,7 @@ class Daemon:
     # The configuration.
 
     async def reload(self) -> list[str]:
-        """Read the configuration anew; return notes. Raises ConfigError, changing nothing."""
+        """Reload the configuration; return notes. Raises ConfigError, and then changes nothing."""
         async with self._config_sync.reloading:
             self._notifier.reloading()
             try:
@@ -244,7 +244,7 @@ class Daemon:
         )
 
     async def reload_on_signal(self) -> None:
-        """Reload as `systemctl reload` asks; an error is in the journal."""
+        """Reload for `systemctl reload`; an error is only recorded in the journal."""
         try:
             await self.reload()
         except HookdError:

@@ -29,16 +29,16 @@ from hookd.system.sockets import activated, bind
 from hookd.system.terminal import note, say
 from hookd.system.usage import Parser
 
-EX_CONFIG = 78  # sysexits.h: the units do not restart a daemon that ends with it
+EX_CONFIG = 78  # sysexits.h; the units do not restart a daemon that exits with it
 DESCRIPTORS = MAX_CONNECTIONS + SPARE_DESCRIPTORS
 SWITCH_SEC = 0.000_05
-"""The writer's thread needs the interpreter after each statement. With Python's default of 5 ms it
-would wait that long each time while the event loop is busy."""
+"""The interpreter's switch interval. The writer's thread needs the interpreter lock after each
+statement; with Python's default it would wait 5 ms each time while the event loop is busy."""
 PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def main() -> None:
-    """Run hookd until it is told to stop. Exit status 78: the configuration has errors."""
+    """Run hookd until it is stopped. The exit status is 78 if the configuration has errors."""
     terminal.guard()
     try:
         sys.exit(_main())
@@ -140,7 +140,7 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event, reload: asyncio.Ev
             reload.clear()
             try:
                 await daemon.reload_on_signal()
-            except Exception as e:  # whatever it is, the old configuration stays
+            except Exception as e:  # of any kind: the old configuration stays
                 faults.report(e, "a reload")
         else:
             reloading.cancel()
@@ -169,10 +169,11 @@ def _own_runner(config: Path | None) -> list[str]:
 
 
 def _state_directory(asked: Path | None) -> Path:
-    """Return the state directory: the option's, systemd's, root's or the user's; make it if new.
+    """Return the state directory: the option's, systemd's, root's or the user's.
 
-    Raises OSError if it is below a directory that others could change. The store checks the
-    directory itself whenever it opens the database.
+    The directory is created if it is missing. Raises OSError if it is below a directory that
+    another user could change. The store checks the directory itself whenever it opens the
+    database.
     """
     if asked is None:
         given = os.environ.get("STATE_DIRECTORY")
@@ -193,7 +194,7 @@ def _state_directory(asked: Path | None) -> Path:
 
 
 def _own_socket(path: Path) -> socket.socket:
-    """Return a socket that the group hookd may use, like that of the socket unit."""
+    """Return a socket that the group hookd may use, like the one of the socket unit."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Periodic work: ends jobs as lost that nobody ends, and prunes old history."""
+"""Periodic work: ends overdue and abandoned jobs as lost, and deletes old history."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hookd.system import faults
 from hookd.system.records import STORAGE_DAMAGED
 
 LOOK_EVERY_SEC = (
-    60.0  # at most, between two checks: while a machine sleeps, jobs age and timers do not run
+    60.0  # at most, between two checks: jobs age while a machine sleeps, but timers do not run
 )
 LOSE_STEP = 100  # jobs ended as lost in one transaction
 PRUNE_EVERY_SEC = 3600.0
-PRUNE_PAUSE_SEC = 0.05  # between two steps, so that requests come first
-AGAIN_SEC = 1.0  # after a fault of the disk
+PRUNE_PAUSE_SEC = 0.05  # between two steps, so that requests are served first
+AGAIN_SEC = 1.0  # after a disk error
 
 
 class Maintenance:
@@ -39,13 +39,13 @@ class Maintenance:
         self._began = services.now()
 
     def start(self) -> None:
-        """Begin: check for lost jobs, for old history and for damage of the database."""
+        """Begin to check for lost jobs, old history and damage of the database."""
         self.job_started()
         self._pruner = faults.keep("pruning", self._prune)
         self._check = faults.keep("the check of the database", self._check_database)
 
     def configure(self) -> None:
-        """Take new times from the configuration."""
+        """Use the times of the current configuration."""
         self._lost_timer.cancel()
         self.job_started()
         if self._pruner is not None:
@@ -65,13 +65,13 @@ class Maintenance:
         try:
             found = await self._services.store.read(quick_check)
         except HookdError:
-            return  # the store has reported it
+            return  # the store has reported the error
         if found is not None:
             self._problems["database"] = f"the database is damaged: {found}"
             self._services.journal.send(STORAGE_DAMAGED, detail=found)
 
     def job_started(self) -> None:
-        """Check soon which open jobs are lost; each check sets the timer for the next."""
+        """Check soon which open jobs are lost; each check sets the timer of the next."""
         if self._services.config.daemon.lost_after is not None:
             self._lost_timer.within(0.0)
 
@@ -102,7 +102,7 @@ class Maintenance:
             self._intake.recorded(stored)
 
     def tie_broken(self, jobs: set[int]) -> None:
-        """End as lost the jobs that were tied to a connection that has ended."""
+        """End as lost the jobs that were tied to a closed connection."""
         if jobs:
             self._tied |= jobs
             self._lose_tied()
@@ -135,16 +135,16 @@ class Maintenance:
                     if await self._services.store.write(lambda db: db.prune(before)):  # noqa: B023
                         pause = PRUNE_PAUSE_SEC
                 except HookdError:
-                    pass  # the store has reported it; history can wait an hour
+                    pass  # the store has reported the error; the next attempt is in an hour
             await asyncio.sleep(pause)
 
 
 def horizon(began: Now, now: Now, age_usec: int) -> Now:
     """Return the moment before which jobs must have ended to be pruned.
 
-    `began` is when hookd started. The clock may be set wrong by years, and deleted history does
-    not come back when it is corrected. A clock that jumps ahead is ignored until the next start.
-    A clock that is set back is followed, because then more is kept.
+    `began` is when hookd started. The clock may be wrong by years, and deleted history does not
+    come back when it is corrected. A clock that jumps forward is therefore ignored until the next
+    start. A clock that is set back is followed, because then more is kept.
     """
     passed = now.boottime_usec - began.boottime_usec
     return Now(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The runner as the server sees it: its Welcome, its loss, and whether it may start hooks.
+"""The session with the runner: its Welcome, its loss, and whether it may start hooks.
 
-What the runner says of single runs is passed on to the dispatcher; what it has read of the
-configuration, to `hookd.server.config_sync`.
+Messages about single runs are passed on to the dispatcher, those about the configuration to
+`hookd.server.config_sync`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hookd.system import faults
 from hookd.system.records import RUNNER_CONNECTED, RUNNER_LOST
 
 WELCOME_SEC = 10.0  # for the runner's first Welcome, before its absence is a problem
-RETRY_SEC = 1.0  # before the runner is asked again, after an error of hookd's own
+RETRY_SEC = 1.0  # before the runner is asked again, after a fault
 
 
 class RunnerSession:
     """The connection to the runner, and the problems `runner` and `config`.
 
     `changed` is called when something that the status shows may have changed. `faults` and
-    `version` are what the runner last said of itself.
+    `version` are what the runner last reported.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RunnerSession:
             self._link.start(runner)
 
     async def first_welcome(self) -> Welcome:
-        """Return the first Welcome, once it has come."""
+        """Wait for the first Welcome, and return it."""
         return await self._first
 
     def messages(self, messages: list[Message]) -> None:
@@ -106,7 +106,7 @@ class RunnerSession:
         self._changed()
 
     def notes(self) -> list[str]:
-        """Return a note where the connected runner is not of the server's version."""
+        """Return a note if the version of the connected runner is not that of the server."""
         if self._dispatcher.handover.instance is None or self.version == __version__:
             return []
         return [
@@ -130,15 +130,15 @@ class RunnerSession:
         self._dispatcher.welcome(welcome)
         self.check_config()
         if welcome.digest != self._services.config.digest:
-            self._link.send(Reload(strict=False))  # not strict, as when a process starts
+            self._link.send(Reload(strict=False))  # not strict, as at a start
 
     def _unwelcome(self, error: Exception) -> None:
-        """Ask the runner again what it has, after an error of hookd's own in its Welcome."""
+        """Ask the runner for another Welcome, after a fault in the handling of one."""
         self._dispatcher.disconnected()
         self._problems["runner"] = f"no hook starts, the runner's list met {faults.words(error)}"
         self._ask_again.within(RETRY_SEC)
 
     def _reloaded(self, message: Reloaded) -> None:
         self._config_sync.learn(message)
-        if not self._config_sync.reloading.locked():  # a reload checks at its end
+        if not self._config_sync.reloading.locked():  # a reload checks when it ends
             self.check_config()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Whether the storage works: says when it fails and recovers, and tries it until it works again.
+"""The state of the storage: reports failure and recovery, and tests it until it works again.
 
-Reads and writes nothing itself; `hookd.server.storage.store` does.
+This file reads and writes nothing itself; `hookd.server.storage.store` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StorageHealth:
         self._probe: asyncio.Task[None] | None = None
 
     def report(self, fault: str | None) -> None:
-        """Take the reason for which the storage fails, None when it works again."""
+        """Take the reason why the storage fails; None when it works again."""
         if fault is None:
             if self._problems.pop(PROBLEM, None) is not None:
                 self._journal.send(STORAGE_RECOVERED)
@@ -47,7 +47,7 @@ class StorageHealth:
         self._changed()
 
     async def _try_again(self) -> None:
-        """Try the disk until it works, also while nobody calls."""
+        """Test the storage until it works, even without calls."""
         while PROBLEM in self._problems:
             await asyncio.sleep(PROBE_SEC)
             await self._try_out()

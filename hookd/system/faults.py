@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Errors of hookd's own: each is recorded with its place, counted, and ends one operation alone.
+"""Errors of hookd's own: each is recorded with its place, counted, and ends only one operation.
 
-Both processes dispatch here what serves several operations in one callback. What belongs to one
-alone (a task, a timer of one run) the event loop itself guards: an error goes to its exception
-handler, which `Faults` is. Nothing here knows what a job, a run or a message is.
+Both processes use this file for callbacks that serve several operations. An error in code that
+serves one operation only (a task, a timer of one run) reaches the exception handler of the event
+loop, which is `Faults`. This file does not know what a job, a run or a message is.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 
 from hookd.system.terminal import say
 
-AGAIN_SEC = (0.05, 0.25, 1.0, 5.0)  # before a call that raised is made again; the last for good
-RECORD_EVERY_SEC = 1.0  # between two records of one place: the count has them all
-MAX_PLACES = 100  # whose last record is remembered
-MAX_TRACEBACK = 16 * 1024  # bytes of a record
+AGAIN_SEC = (0.05, 0.25, 1.0, 5.0)  # before a call that raised is repeated; the last repeats
+RECORD_EVERY_SEC = 1.0  # between two records of one place; all of its faults are counted
+MAX_PLACES = 100  # for which the time of the last record is remembered
+MAX_TRACEBACK = 16 * 1024  # bytes of the traceback in a record
 
 Fields = dict[str, str | int | None]
 
 
 class Faults:
-    """The faults of one process, as its event loop meets them.
+    """The faults of one process: the exception handler of its event loop.
 
-    `record` writes one record, of journal fields and, as `detail`, words; `changed` is told that
-    `count` is higher.
+    `record` writes one record from journal fields and a text, `detail`. `changed` is called when
+    `count` has grown.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Faults:
         asyncio.get_running_loop().set_exception_handler(self._handle)
 
     def _handle(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what no callback or task has caught, and what `report` was told."""
+        """Handle uncaught errors of callbacks and tasks, and the errors given to `report`."""
         self.count += 1
-        if self._handling:  # the record of a fault has met one itself
+        if self._handling:  # recording a fault has raised an error itself
             return
         self._handling = True
         try:
@@ -80,18 +80,18 @@ class Faults:
         }
         try:
             self._record(fields, detail=detail)
-        except Exception:  # the way to the journal may be what is broken
+        except Exception:  # the journal code itself may be broken
             for line in (detail, *trace.splitlines()):
                 say(line, error=True)
 
 
 def words(error: BaseException) -> str:
-    """Return an error of hookd's own as an answer or a result says it."""
+    """Return the text of a fault for an answer or a result."""
     return f"an error of hookd's own: {error!r}"
 
 
 def report(error: BaseException, doing: str) -> None:
-    """Have an error that is dealt with recorded and counted. To be called in the event loop."""
+    """Record and count an error that was caught. Call this in the event loop."""
     asyncio.get_running_loop().call_exception_handler({"message": doing, "exception": error})
 
 
@@ -100,13 +100,13 @@ def guarded(
     act: Callable[[], object],
     otherwise: Callable[[Exception], object] | None = None,
 ) -> bool:
-    """Do something that others must not suffer from; return whether it went well.
+    """Call `act` so that its error does not affect other operations; return whether it succeeded.
 
-    An error is reported; then `otherwise` ends, with it, the operation that it befell.
+    An error is reported. `otherwise` is then called with it, to end the operation that failed.
     """
     try:
         act()
-    except Exception as e:  # whatever it is
+    except Exception as e:  # of any kind
         report(e, doing)
         if otherwise is not None:
             error = e
@@ -116,10 +116,11 @@ def guarded(
 
 
 class Timer:
-    """A call that the loop makes once, at the moment that was set.
+    """A call that the loop makes once, at a given time.
 
-    One that raises is reported and made again after a while, longer each time: so it must find
-    what it has to do where that lies, and take it from there piece by piece.
+    If the call raises, the error is reported and the call is repeated after a delay, which grows
+    each time. The function must therefore keep its work outside the call, and remove each item
+    from there when it handles it.
     """
 
     __slots__ = ("_act", "_failures", "_handle", "_loop", "_when")
@@ -133,28 +134,28 @@ class Timer:
 
     @property
     def when(self) -> float | None:
-        """The moment of the call on the loop's clock, None where none is to be made."""
+        """The time of the call on the loop's clock; None if no call is scheduled."""
         return self._when if self._handle is not None else None
 
     def soon(self) -> None:
-        """Make the call in the next turn of the loop, unless one is to be made already."""
+        """Schedule the call for the next iteration of the loop, unless one is scheduled."""
         if self._handle is None:
             self._when = 0.0
             self._handle = self._loop.call_soon(self._run)
 
     def within(self, seconds: float) -> None:
-        """Make the call after so many seconds, unless one is to be made already."""
+        """Schedule the call in `seconds` seconds, unless one is scheduled."""
         if self._handle is None:
             self.at(self._loop.time() + seconds)
 
     def at(self, when: float) -> None:
-        """Make the call at this moment of the loop's clock, and not when it was set before."""
+        """Schedule the call for this time on the loop's clock instead of any earlier setting."""
         self.cancel()
         self._when = when
         self._handle = self._loop.call_at(when, self._run)
 
     def cancel(self) -> None:
-        """Make no call."""
+        """Cancel the scheduled call."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -170,18 +171,18 @@ class Timer:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """What a transport calls back. An error ends this connection, and it does end.
+    """The callbacks of a transport. An error in one of them always ends the connection.
 
-    That of `buffer_updated` and `eof_received` ends it by asyncio's own doing.
+    For `buffer_updated` and `eof_received`, asyncio itself ends the connection.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; where that fails, the connection ends at once."""
+        """Call `made`; if it fails, end the connection at once."""
         assert isinstance(transport, asyncio.Transport)
         guarded("a new connection", lambda: self.made(transport), lambda _: transport.abort())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, in the bare way where the proper one fails."""
+        """Call `lost`; if it fails, call `lost_all_the_same`."""
         guarded("the end of a connection", self.lost, lambda _: self.lost_all_the_same())
 
     def made(self, transport: asyncio.Transport) -> None:
@@ -189,16 +190,16 @@ class Connection(asyncio.BufferedProtocol):
         raise NotImplementedError
 
     def lost(self) -> None:
-        """Let go of all that belongs to the connection."""
+        """Release everything that belongs to the connection."""
         raise NotImplementedError
 
     def lost_all_the_same(self) -> None:
-        """Do what must be done of `lost`, which has failed."""
+        """Do the indispensable part of `lost`, which has failed."""
         raise NotImplementedError
 
 
 def keep(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-    """Return a task that does this work, and begins it anew where it ends with an error."""
+    """Return a task that does this work, and starts it again if it ends with an error."""
     return asyncio.get_running_loop().create_task(_kept(name, work), name=name)
 
 
@@ -207,7 +208,7 @@ async def _kept(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Non
     while True:
         try:
             await work()
-        except Exception as e:  # whatever it is
+        except Exception as e:  # of any kind
             report(e, name)
         else:
             return
@@ -220,7 +221,7 @@ def _name(act: Callable[[], object]) -> str:
 
 
 def _place(error: BaseException | None) -> str:
-    """Return where an error was raised: the innermost line of hookd's own, file and function."""
+    """Return where an error was raised: file and function of hookd's innermost frame."""
     if error is None or error.__traceback__ is None:
         return "the event loop"
     frames = traceback.extract_tb(error.__traceback__)

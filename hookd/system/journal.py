@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Records on their way to the journal, or to stderr where no journal listens.
+"""Sends records to the journal, or to stderr if no journal listens.
 
-They are datagrams of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL) on
-one socket that never blocks. libsystemd's own sender would wait for a journal that is stuck, and
-does not tell when none listens. What the journal does not take at once waits in a bounded queue;
-what does not fit is counted, and said when the journal takes records again. All of it belongs to
-one asyncio loop; no thread.
+Records are datagrams of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL)
+on one non-blocking socket. libsystemd's own sender would wait for a journal that is stuck, and
+does not report that none listens. Records that the journal does not accept at once wait in a
+bounded queue. Records that do not fit are counted, and the number is recorded when the journal
+accepts records again. Everything runs in one asyncio loop; there is no thread.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from hookd.system.records import ERR, INFO, NOTICE, RECORDS_LOST, WARNING, Recor
 
 SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "hookd"
-MAX_QUEUE = 10_000  # records that wait for a journal that does not take them
-MAX_QUEUE_BYTES = 32 * 1024 * 1024  # and their size: one record of a job may have 250 kB
-AGAIN_SEC = 0.02  # between two tries where nothing tells that there is room
-LOOK_AGAIN_SEC = 2.0  # between two looks for a journal that is not there
-ROOM = 8 * 1024 * 1024  # bytes asked for; the kernel gives net.core.wmem_max, see socket(7)
+MAX_QUEUE = 10_000  # records that wait until the journal accepts them
+MAX_QUEUE_BYTES = 32 * 1024 * 1024  # their size: one record of a job may have 250 kB
+AGAIN_SEC = 0.02  # between two attempts if no event reports free space
+LOOK_AGAIN_SEC = 2.0  # between two attempts to find a missing journal
+ROOM = 8 * 1024 * 1024  # bytes of SO_SNDBUF; limited to net.core.wmem_max, see socket(7)
 TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)  # of a datagram, see send(2)
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-MAX_LINE = 4096  # bytes on stderr: a pipe that is writable takes PIPE_BUF at once, see pipe(7)
+MAX_LINE = 4096  # bytes on stderr: a writable pipe accepts PIPE_BUF at once, see pipe(7)
 
 Value = str | int | None
 Fields = Mapping[str, Value]
@@ -44,7 +44,7 @@ _SHOWN_OF_A_LINE = ("HOOKD_RUN_ID", "HOOKD_STREAM")
 
 
 def encode(fields: Fields) -> bytes:
-    """Return the fields as they stand in a datagram; those that are None are left out."""
+    """Return the fields in the format of a datagram, without those that are None."""
     lines = [f"{name}={value}\n" for name, value in fields.items() if value is not None]
     text = "".join(lines)
     if text.count("\n") == len(lines):
@@ -53,7 +53,7 @@ def encode(fields: Fields) -> bytes:
 
 
 def _field(line: str) -> bytes:
-    """Return one field, by its length where the value has more than a line."""
+    """Return one field; a value of several lines is preceded by its length."""
     encoded = _bytes(line)
     name, _, value = encoded.partition(b"=")
     if b"\n" not in value[:-1]:
@@ -62,7 +62,7 @@ def _field(line: str) -> bytes:
 
 
 def _bytes(text: str) -> bytes:
-    """Return text of any kind: bytes that were no UTF-8 as they were, see os.fsdecode."""
+    """Return text as UTF-8; bytes that os.fsdecode could not decode stay as they were."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -70,7 +70,7 @@ def _bytes(text: str) -> bytes:
 
 
 def decode(datagram: bytes) -> dict[str, str]:
-    """Return the fields of a datagram that `encode` has made; what is not UTF-8 as \\xNN."""
+    """Return the fields of a datagram made by `encode`; bytes that are not UTF-8 as \\xNN."""
     fields: dict[str, str] = {}
     while datagram:
         line, _, datagram = datagram.partition(b"\n")
@@ -83,7 +83,7 @@ def decode(datagram: bytes) -> dict[str, str]:
 
 
 def readable(datagram: bytes) -> bytes:
-    """Return a datagram as one line that fits into a pipe at once."""
+    """Return a datagram as one line that a pipe accepts at once."""
     fields = decode(datagram)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     words = _WORDS.get(int(fields["PRIORITY"]), "") if "MESSAGE_ID" in fields else ""
@@ -98,7 +98,7 @@ def readable(datagram: bytes) -> bytes:
 
 
 class Context:
-    """Fields that many records share, such as all of one run: encoded at most once."""
+    """Fields that many records share, such as those of one run; encoded at most once."""
 
     __slots__ = ("_encoded", "fields")
 
@@ -108,7 +108,7 @@ class Context:
 
     @property
     def encoded(self) -> bytes:
-        """The fields as they stand in a datagram."""
+        """The fields in the format of a datagram."""
         if self._encoded is None:
             self._encoded = encode(self.fields)
         return self._encoded
@@ -118,9 +118,9 @@ NOTHING = Context({})
 
 
 class Journal:
-    """The way out for records. `send` never blocks and never fails.
+    """Sends records. `send` never blocks and never fails.
 
-    Make it inside the running loop. `path` is the journal's socket, `stderr` a descriptor.
+    Create it inside the running loop. `path` is the journal's socket, `stderr` a descriptor.
     """
 
     def __init__(self, path: str = SOCKET, stderr: int = 2) -> None:
@@ -139,7 +139,7 @@ class Journal:
 
     @property
     def flushed(self) -> bool:
-        """Whether everything sent so far has been handed over, or counted as lost."""
+        """Whether everything sent so far has been delivered, or counted as lost."""
         return not self._queue
 
     def send(
@@ -152,9 +152,9 @@ class Journal:
         priority: int | None = None,
         identifier: str = IDENTIFIER,
     ) -> None:
-        """Write one record: the kind's words, and fields with their exact values.
+        """Write one record: the kind's text, and fields with their exact values.
 
-        MESSAGE is always one line. `detail` fills the place of that name in the kind's text.
+        MESSAGE is always one line. `detail` replaces the placeholder of that name in the text.
         """
         fields = fields or {}
         values = {**context.fields, **fields, "detail": detail}
@@ -168,10 +168,10 @@ class Journal:
         self._enqueue(encode(head) + context.encoded + encode(fields))
 
     def lines(self, texts: list[str], identifier: str, context: Context) -> None:
-        """Write lines that a program has printed, a record each.
+        """Write lines that a program has printed, one record for each.
 
-        `identifier` is its name; each text is one line, and printable. A datagram for each: of
-        several records in one, journald 257 keeps the first alone.
+        `identifier` is the name of the program; each text is one printable line. Each record has
+        a datagram of its own: of several records in one, journald 257 keeps only the first.
         """
         self._look()
         head = encode({"PRIORITY": INFO, "SYSLOG_IDENTIFIER": identifier}) + context.encoded
@@ -179,7 +179,7 @@ class Journal:
             self._enqueue(b"%bMESSAGE=%b\n" % (head, text.encode()))
 
     async def flush(self, seconds: float) -> None:
-        """Wait until what was sent is handed over, but no longer than this."""
+        """Wait until everything sent so far is delivered, for `seconds` seconds at most."""
         event = asyncio.Event()
         self.when_flushed(event.set)
         with contextlib.suppress(TimeoutError):
@@ -188,14 +188,14 @@ class Journal:
             self._waiting.remove(event.set)
 
     def when_flushed(self, callback: Callable[[], None]) -> None:
-        """Call back when everything sent so far has been handed over; who waits takes turns."""
+        """Call `callback` when everything sent so far is delivered; callbacks keep their order."""
         if self._queue:
             self._waiting.append(callback)
         else:
             self._loop.call_soon(callback)
 
     def close(self, seconds: float = 1.0) -> None:
-        """Hand over what waits, in this bounded time, and let go of the socket."""
+        """Deliver the queue within `seconds` seconds, and close the socket."""
         deadline = time.monotonic() + seconds
         while self._queue and (left := deadline - time.monotonic()) > 0:
             target = self._socket.fileno() if self._socket else self._stderr
@@ -207,7 +207,7 @@ class Journal:
         self._retry.cancel()
 
     def _look(self) -> None:
-        """See whether the journal is still there; look for one only so often."""
+        """Check that the journal is still there; look for one at most every LOOK_AGAIN_SEC."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 if os.stat(self._path).st_ino == self._inode:
@@ -216,14 +216,14 @@ class Journal:
         if time.monotonic() - self._looked >= LOOK_AGAIN_SEC:
             self._looked = time.monotonic()
             self._connect()
-        if self._queue:  # it may have waited for room at the other place
+        if self._queue:  # it may have waited for space on the other descriptor
             self._wait()
 
     def _connect(self) -> None:
         try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         except OSError:
-            return  # no descriptor is left, which must not hurt who has something to say
+            return  # no descriptor is left; the caller must not fail because of it
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
         try:
@@ -253,10 +253,10 @@ class Journal:
             self._wait()
 
     def _wait(self) -> None:
-        """See to it that `_drain` is called when there is room."""
+        """Have `_drain` called when there is space."""
         if self._socket is not None:
             self._loop.add_writer(self._socket.fileno(), self._drain)
-        else:  # epoll(7) takes no regular file, which stderr may be
+        else:  # epoll(7) refuses a regular file, which stderr may be
             self._retry.within(AGAIN_SEC)
 
     def _drain(self) -> None:
@@ -276,13 +276,13 @@ class Journal:
             faults.guarded("what waited for the journal", self._waiting.popleft())
 
     def _write(self, datagram: bytes) -> bool:
-        """Hand over one record; False where there is no room for it now.
+        """Deliver one record; return False if there is no space for it now.
 
-        One that cannot be written for an error of hookd's own is lost, and holds up no other.
+        A record that cannot be written because of a fault is lost, and does not delay others.
         """
         try:
             return self._hand_over(datagram)
-        except Exception as e:  # whatever it is
+        except Exception as e:  # of any kind
             self._lost += 1
             faults.report(e, "a record")
             return True
@@ -302,7 +302,7 @@ class Journal:
         return True
 
     def _write_large(self, sock: socket.socket, datagram: bytes) -> bool:
-        """Hand over what is too large a datagram in a file: its descriptor takes its place."""
+        """Deliver a record that is too large for a datagram as the descriptor of a file."""
         try:
             fd = _sealed(datagram)
         except OSError:  # no descriptor or no memory is left
@@ -319,7 +319,7 @@ class Journal:
         return True
 
     def _print(self, datagram: bytes) -> bool:
-        """Write to stderr; False where there is no room for it now."""
+        """Write to stderr; return False if there is no space for it now."""
         try:
             if not select.select([], [self._stderr], [], 0)[1]:
                 return False
@@ -330,7 +330,7 @@ class Journal:
 
 
 def _sealed(datagram: bytes) -> int:
-    """Return a descriptor of a file in memory that nobody can change: see memfd_create(2)."""
+    """Return a descriptor of a sealed file in memory: see memfd_create(2)."""
     fd = os.memfd_create("hookd-record", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         if os.write(fd, datagram) < len(datagram):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Questions that may never be answered, asked outside the loop: paths and names.
+"""Look-ups of paths and names, made outside the loop because they may never be answered.
 
 A file system that does not answer (a dead NFS or FUSE mount) or a name service (LDAP behind
-nsswitch.conf(5)) holds up whoever asks it, without a bound. So each question is asked in a thread,
-one at a time for each key: what hangs holds up that key and no other. The threads are daemons: the
-process can end while one of them hangs. What is asked is for others to know.
+nsswitch.conf(5)) blocks its caller without a bound. Each look-up is therefore made in a thread,
+one at a time for each key: one that hangs delays only look-ups with the same key. The threads are
+daemon threads: the process can end while one of them hangs. This file does not know what is asked.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
-IDLE = 2  # threads without a question that are kept for the next one
+IDLE = 2  # idle threads that are kept for the next look-up
 
 
 class Unanswered(Exception):
-    """A question was not answered in time; the text says which, and for how long it was asked."""
+    """A look-up was not answered in time; the text says which, and how long it has taken."""
 
 
 class Asked(Generic[T]):
-    """One who waits for an answer; `told` hears it in the loop, once, if it was not forgotten."""
+    """A pending answer; `told` is called with it once, in the loop, unless `forget` was called."""
 
     __slots__ = ("_told",)
 
@@ -35,18 +35,18 @@ class Asked(Generic[T]):
         self._told: Callable[[T | Exception], None] | None = told
 
     def forget(self) -> None:
-        """Wait no longer. The question itself cannot be taken back."""
+        """Stop waiting. The look-up itself cannot be cancelled."""
         self._told = None
 
     def tell(self, answer: T | Exception) -> None:
-        """Pass the answer on."""
+        """Pass on the answer."""
         told, self._told = self._told, None
         if told is not None:
             told(answer)
 
 
 class _Look:
-    """One question on its way through a thread, for all who asked before it began."""
+    """One look-up in a thread, for all callers that asked before it began."""
 
     __slots__ = ("answer", "begun", "key", "waiting", "work")
 
@@ -59,11 +59,11 @@ class _Look:
 
 
 class Lookups:
-    """Asks questions in threads; belongs to one asyncio loop.
+    """Makes look-ups in threads; belongs to one asyncio loop.
 
-    A look answers those who asked before it began: who comes later waits for the next one, which
-    begins when this one has ended. So each answer is newer than its question, and under load many
-    share one look.
+    A look-up answers the callers that asked before it began. Later callers wait for the next one,
+    which begins when this one has ended. Each answer is therefore newer than its question, and
+    under load many callers share one look-up.
     """
 
     def __init__(self) -> None:
@@ -77,9 +77,9 @@ class Lookups:
     def ask(
         self, key: Hashable, work: Callable[[], T], told: Callable[[T | Exception], None]
     ) -> Asked[T]:
-        """Have `work` done in a thread; `told` is given what it returns, or its Exception.
+        """Call `work` in a thread; `told` is called with its value or its Exception.
 
-        All who ask with the same key must ask the same thing.
+        All callers that use the same key must ask the same question.
         """
         asked: Asked[T] = Asked(told)
         look = self._looks.get(key)
@@ -96,7 +96,7 @@ class Lookups:
     ) -> T:
         """Return what `work` returns.
 
-        Raises what it raises, or Unanswered after so many seconds, which names `what` was asked.
+        Raises what `work` raises, or Unanswered, which names `what`, after `seconds` seconds.
         """
         future: asyncio.Future[T] = self._loop.create_future()
 
@@ -116,7 +116,7 @@ class Lookups:
         raise Unanswered(f"{what()}: no answer within {seconds:g} s")
 
     def close(self) -> None:
-        """Let the threads end that have no question; one that hangs ends with the process."""
+        """End the idle threads; a thread that hangs ends with the process."""
         for _ in range(self._threads):
             self._queue.put(None)
         self._looks.clear()
@@ -127,7 +127,7 @@ class Lookups:
         if self._busy > self._threads:
             try:
                 threading.Thread(target=self._work, name="lookup", daemon=True).start()
-            except RuntimeError as e:  # as many as there may be, see setrlimit(2)
+            except RuntimeError as e:  # the limit of threads is reached, see setrlimit(2)
                 look.answer = OSError(errno.EAGAIN, str(e))
                 self._loop.call_soon(self._done, look)
                 return
@@ -135,14 +135,14 @@ class Lookups:
         self._queue.put(look)
 
     def _work(self) -> None:
-        """Answer one question after the other; in a thread."""
+        """Make one look-up after the other; runs in a thread."""
         while (look := self._queue.get()) is not None:
             look.begun = True
             try:
                 look.answer = look.work()
-            except Exception as e:  # whatever it is, it is the answer, and the next one waits
+            except Exception as e:  # of any kind: it is the answer, and the thread goes on
                 look.answer = e
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
                 self._loop.call_soon_threadsafe(self._done, look)
 
     def _done(self, look: _Look) -> None:
@@ -158,5 +158,5 @@ class Lookups:
         for asked in look.waiting:
             try:
                 asked.tell(look.answer)
-            except Exception as e:  # one who waits must not keep the answer from the others
+            except Exception as e:  # the other callers must get their answer
                 self._loop.call_exception_handler({"message": "a look-up", "exception": e})

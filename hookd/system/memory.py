@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How a daemon keeps its memory small: what the C library and the collector are told.
+"""Settings of the C library and of the garbage collector that keep a daemon's memory small.
 
-Both processes live for months and are idle most of that time. What modules a process loads is not
-decided here: each file imports what it uses.
+Both processes run for months and are idle most of that time. This file does not decide which
+modules a process loads: each file imports what it uses.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import gc
 
 M_MMAP_THRESHOLD = -3  # mallopt(3)
 LARGE = 64 * 1024
-"""Bytes of a block that goes back to the system when it is free. Left alone, the C library raises
-this to the largest block that was ever freed (up to 32 MB), and whatever is smaller leaves holes
-between small blocks: after a hundred answers of a megabyte a process kept thirty for good."""
+"""A freed block of at least this many bytes is returned to the system. By default, the C library
+raises this to the largest block that was ever freed (up to 32 MB), and smaller blocks leave holes
+between small ones: after a hundred answers of one megabyte, a process kept thirty for good."""
 
 _libc = ctypes.CDLL(None)
 
 
 def return_large_blocks() -> None:
-    """Call this at the start of a process: a large block returns to the system when it is free."""
+    """Have large blocks returned to the system when freed. Call this when a process starts."""
     _libc.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def trim() -> None:
-    """Call this when a start is over: give back what only the start needed.
+    """Return memory that only the start needed. Call this at the end of the start.
 
-    What lives by now lives as long as the process: the collector need not look at it again.
+    The objects that exist then live as long as the process: the collector need not visit them.
     """
     gc.collect()
     gc.freeze()

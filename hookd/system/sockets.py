@@ -14,10 +14,10 @@ from systemd.daemon import listen_fds_with_names
 
 from hookd.system import trust
 
-BACKLOG = 4096  # connections that the kernel holds while we are busy, or restart
+BACKLOG = 4096  # connections that the kernel queues while hookd is busy or restarts
 
 LISTEN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-"""The variables that say which sockets are handed over: see sd_listen_fds(3)."""
+"""The variables that describe the sockets passed by systemd: see sd_listen_fds(3)."""
 
 _UCRED = struct.Struct("iII")  # struct ucred, unix(7)
 _SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13; Python has no name for it
@@ -25,12 +25,12 @@ _MAX_OPTION = 1024  # bytes, so 256 groups: the most that Python's getsockopt as
 
 
 def bind(path: Path, mode: int, gid: int = -1) -> socket.socket:
-    """Return a socket that listens at a path, in the place of one that nobody answers on.
+    """Return a socket that listens at a path; it replaces a socket there that nobody answers.
 
-    It listens at once, so that who finds the path is not refused while we get ready. Until it has
-    its owner and mode, the umask of both processes, 077, keeps others away. Raises OSError where
-    another program answers there, the directory cannot be written, or somebody else could put a
-    socket of theirs in its place, or something else than a socket stands there.
+    It listens at once, so that no client is refused while hookd starts. Until the socket has its
+    owner and mode, the umask of both processes, 077, denies access to others. Raises OSError if
+    another program answers there, if the directory is not writable, if another user could replace
+    the socket, or if the path is not a socket.
     """
     try:
         trust.check(path.parent)
@@ -62,18 +62,18 @@ def _answers(path: Path) -> bool:
         try:
             probe.connect(str(path))
         except BlockingIOError:
-            return True  # its backlog is full: somebody is there
+            return True  # its backlog is full: a program listens
         except OSError:
             return False
         return True
 
 
 def activated(name: str) -> socket.socket | None:
-    """Return the socket of this name that systemd handed over, None where there is none.
+    """Return the socket of this name that systemd has passed; None if there is none.
 
-    See sd_listen_fds_with_names(3); one socket alone may have any name, as that of
-    systemd-socket-activate(1) has. The variables are removed, so that no child sees them. Raises
-    OSError where what they say is not so.
+    See sd_listen_fds_with_names(3). A single socket may have any name, as with
+    systemd-socket-activate(1). The variables are removed, so that no child sees them. Raises
+    OSError if they are wrong.
     """
     try:
         handed = listen_fds_with_names()
@@ -81,7 +81,7 @@ def activated(name: str) -> socket.socket | None:
         told = {variable: os.environ.get(variable) for variable in LISTEN}
         raise OSError(e.errno, f"found {told}; allowed: what sd_listen_fds(3) reads") from None
     for variable in LISTEN:
-        os.environ.pop(variable, None)  # the library has only removed those of the C library
+        os.environ.pop(variable, None)  # the library has removed them only from the C library
     for fd, its_name in handed.items():
         if its_name == name or len(handed) == 1:
             return socket.socket(fileno=fd)
@@ -89,7 +89,7 @@ def activated(name: str) -> socket.socket | None:
 
 
 def credentials(sock: socket.socket) -> tuple[int, int, frozenset[int]]:
-    """Return a peer's pid, uid and groups, supplementary ones too, as the kernel has them."""
+    """Return a peer's pid, uid and groups (with the supplementary ones), from the kernel."""
     pid, uid, gid = _UCRED.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     )

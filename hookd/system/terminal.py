@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Standard output and error of every program here: what is printed is escaped, and a descriptor
-that is closed, full or a broken pipe changes no exit status.
+"""Standard output and error of every program of hookd: output is escaped, and a descriptor that is
+closed, full or a broken pipe does not change the exit status.
 
-Nothing that comes from a job, a hook, a file or an argument may move a cursor, set a title or
-forge a line. So no other module prints: a line is made of parts, each of which is escaped here
-before it gets its colour. What the words mean is not known here.
+Text from a job, a hook, a file or an argument must not move the cursor, set a title or forge a
+line. No other module prints: a line consists of parts, each of which is escaped here before it is
+coloured. This file does not know what the text means.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 class Painted(NamedTuple):
-    """A part of a line that has a colour where a terminal shows colours; empty: none."""
+    """A part of a line, coloured if the terminal shows colours; an empty colour means none."""
 
     text: str
     colour: str
 
 
 class _Descriptor(io.RawIOBase):
-    """A descriptor that takes everything: what cannot be written is dropped.
+    """A descriptor whose writes never fail: data that cannot be written is dropped.
 
-    `error` is why, from the first write that failed on.
+    `error` is the reason, from the first failed write on.
     """
 
     def __init__(self, fd: int) -> None:
@@ -56,7 +56,7 @@ class _Descriptor(io.RawIOBase):
         while left and self.error is None:
             try:
                 left = left[os.write(self._fd, left) :]
-            except BlockingIOError:  # O_NONBLOCK belongs to all who share the open file
+            except BlockingIOError:  # O_NONBLOCK is set for all processes that share the open file
                 select.select([], [self._fd], [])
             except OSError as e:
                 self.error = e
@@ -64,23 +64,23 @@ class _Descriptor(io.RawIOBase):
 
 
 def guard() -> None:
-    """Call this first in a program; from then on no write to the two streams fails.
+    """Ensure that no write to the two streams fails. Call this first in a program.
 
-    A descriptor that is closed becomes /dev/null: otherwise the next file or socket would get its
-    number, and whoever prints would write into that.
+    A closed descriptor is opened as /dev/null. Otherwise the next file or socket would get its
+    number, and output would be written to that.
     """
     with contextlib.suppress(OSError):
         while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
             os.set_inheritable(fd, True)
         os.close(fd)
-    if sys.stdout is sys.__stdout__:  # else this program's caller reads it in here
+    if sys.stdout is sys.__stdout__:  # else the caller in this process has replaced it to read it
         sys.stdout = _stream(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _stream(sys.stderr, 2)
 
 
 def _stream(before: TextIO | None, fd: int) -> TextIO:
-    """Return a stream like the interpreter's own, which is None where the descriptor is closed."""
+    """Return a stream like the interpreter's own, which is None if the descriptor is closed."""
     encoding = before.encoding if before is not None else "utf-8"
     raw = _Descriptor(fd)
     line_buffering = fd == 2 or raw.isatty()
@@ -90,15 +90,15 @@ def _stream(before: TextIO | None, fd: int) -> TextIO:
 
 
 def lost() -> OSError | None:
-    """Return why standard output takes nothing any more, None where it does."""
+    """Return why writes to standard output fail; None if they succeed."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.error if isinstance(raw, _Descriptor) else None
 
 
 def finish(program: str) -> None:
-    """Write what is left, and say on standard error where standard output did not take all.
+    """Write the buffered output; report on standard error if standard output did not accept all.
 
-    A reader that went away wanted no more, and is told nothing.
+    A reader that has closed the pipe wants no more output: this is not reported.
     """
     sys.stdout.flush()
     error = lost()
@@ -108,18 +108,18 @@ def finish(program: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """Return text on one line that no terminal takes for anything but text; a tab stays."""
+    """Return text on one line, without control characters for a terminal; a tab is kept."""
     if text.isprintable():
         return text
-    from hookd.system.records import printable  # not for those who print a number alone
+    from hookd.system.records import printable  # not loaded to print only a number
 
     return printable(text)
 
 
 def say(*parts: str | Painted, error: bool = False, at_once: bool = False) -> None:
-    """Print a line made of these parts, on standard output or error.
+    """Print a line that consists of these parts, on standard output or error.
 
-    `at_once`: while more is waited for. The end of the program writes the rest.
+    `at_once`: write it now, not only at the end of the program; for commands that wait for more.
     """
     stream = sys.stderr if error else sys.stdout
     colours = stream.isatty() and not os.environ.get("NO_COLOR")  # no-color.org
@@ -129,7 +129,7 @@ def say(*parts: str | Painted, error: bool = False, at_once: bool = False) -> No
 
 
 def note(program: str, text: str) -> None:
-    """Tell people something beside the output: a line on standard error."""
+    """Print a line for people, apart from the output, on standard error."""
     say(f"{program}: {text}", error=True)
 
 
@@ -142,7 +142,7 @@ def _part(part: str | Painted, colours: bool) -> str:
 
 
 def document(text: str) -> None:
-    """Print a text of several lines that programs read: as it is, but escaped on a terminal."""
+    """Print a text of several lines for programs: verbatim, but escaped on a terminal."""
     if sys.stdout.isatty():
         text = "".join(escaped(line) + "\n" for line in text.splitlines())
     sys.stdout.write(text)
@@ -152,15 +152,15 @@ _NOT_ASCII = re.compile("[^\n -~]")
 
 
 def print_json(value: Any, error: bool = False) -> None:
-    """Print a value as one JSON document: a line, or indented for people on a terminal.
+    """Print a value as one JSON document: on one line, or indented on a terminal.
 
-    What a terminal would not take for text, or the stream's encoding has no byte for, is written
-    as JSON's own escapes, so that the value is the same.
+    Characters that a terminal would interpret, or that the stream's encoding lacks, are written as
+    JSON escapes, so that the value is the same.
     """
     stream = sys.stderr if error else sys.stdout
     try:
         data = msgspec.json.encode(value)
-    except UnicodeEncodeError:  # the name of a file, or an argument, that is not UTF-8
+    except UnicodeEncodeError:  # a file name or an argument that is not UTF-8
         data = msgspec.json.encode(_as_utf_8(msgspec.to_builtins(value)))
     if stream.isatty():
         data = msgspec.json.format(data, indent=2)
@@ -176,14 +176,14 @@ def print_json(value: Any, error: bool = False) -> None:
 
 def _json_escape(match: re.Match[str]) -> str:
     character = match[0]
-    if character == "\n":  # between values: inside a string it is escaped already
+    if character == "\n":  # between values; inside a string it is already escaped
         return character
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _as_utf_8(value: Any) -> Any:
-    """Return the value with each byte of its texts that is not UTF-8 as \\xNN."""
+    """Return the value; in its strings, each byte that is not UTF-8 becomes \\xNN."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, dict):

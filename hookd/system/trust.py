@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The chain of trust: whether anybody but root and hookd's own user could change a file.
+"""The chain of trust: whether a user other than root and hookd's own could change a file.
 
-Every directory above it, every symbolic link on the way and the file itself must belong to one of
-these and be writable by nobody else. ACLs need no look of their own: the mask that bounds them is
-what the group's mode bits show (acl(5)).
+Every directory above the file, every symbolic link on the way and the file itself must belong to
+one of these two users and be writable by no other. ACLs need no separate check: the group's mode
+bits show the mask that limits them (acl(5)).
 
-Why a look at a path suffices, and no descriptor is held until the use: the path is followed from
-`/` down, and an entry that passes can be changed from then on by root and hookd's user alone,
-because its directory has passed before it. So what was looked at is what is used, if the look
-comes first; an entry of somebody else is found whatever is swapped below it.
+It is enough to check a path; no descriptor has to be held until the file is used. The path is
+followed from `/` down. Once an entry has passed, only root and hookd's user can change it, because
+its directory has passed before it. So the file that is used is the one that was checked, if the
+check comes first. An entry of another user is found whatever is swapped below it.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ import os
 import pwd
 import stat
 
-MAX_LINKS = 40  # symbolic links in one path: the kernel's own limit, see path_resolution(7)
+MAX_LINKS = 40  # symbolic links in one path: the kernel's limit, see path_resolution(7)
 NULL_DEVICE = os.makedev(1, 3)  # null(4)
 
 
 class PathError(Exception):
-    """A path that may not be used; the text says what was found, and can always be printed."""
+    """A path that must not be used; the text says what was found, and is always printable."""
 
     def __init__(self, found: str) -> None:
         super().__init__(printable(found))
 
 
 class Missing(PathError):
-    """There is nothing at the path."""
+    """The path does not exist."""
 
 
 def trusted_uids() -> frozenset[int]:
-    """Return who may own a hook: root and the user that this process is.
+    """Return the users that may own a hook: root, the user of this process, and the owner of `/`.
 
-    And the owner of `/`, whom there is no way not to trust. That is root, but in a user namespace
-    that does not map root it is the overflow user, as whom root's files appear there.
+    The owner of `/` has to be trusted in any case. It is root, but in a user namespace that does
+    not map root, root's files appear as those of the overflow user.
     """
     return frozenset((0, os.geteuid(), os.stat("/").st_uid))
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raise PathError where somebody else could change what stands at a path."""
+    """Raise PathError if another user could change the file at a path."""
     resolve(os.path.join(os.getcwd(), path), trusted_uids())
 
 
 Steps = list[tuple[str, tuple[int, ...]]]
-"""What stood at each step of a path: its entries, each with its `identity`."""
+"""The entries found on the way along a path, each with its `identity`."""
 
 
 def identity(info: os.stat_result) -> tuple[int, ...]:
-    """Return what has not changed where a second look at an entry finds the same.
+    """Return the values that are equal in two checks of an entry if it has not changed.
 
-    The change time cannot be set back: the same one means the same owner, mode and content. A
-    directory's changes with every entry in it, so there it is the owner and the mode themselves.
+    The change time cannot be set back: if it is equal, so are owner, mode and content. That of a
+    directory changes with every entry in it, so owner and mode themselves are used instead.
     """
     if stat.S_ISDIR(info.st_mode):
         return info.st_dev, info.st_ino, info.st_mode, info.st_uid
@@ -63,7 +63,7 @@ def identity(info: os.stat_result) -> tuple[int, ...]:
 
 
 def unchanged(steps: Steps) -> bool:
-    """Return whether a path still leads where it led, so that nothing need be checked again."""
+    """Return whether all steps of a path are unchanged, so that no new check is needed."""
     try:
         return all(identity(os.lstat(entry)) == seen for entry, seen in steps)
     except OSError:
@@ -73,10 +73,10 @@ def unchanged(steps: Steps) -> bool:
 def resolve(
     path: str, trusted: frozenset[int], steps: Steps | None = None
 ) -> tuple[str, os.stat_result]:
-    """Follow a path step by step; return the real one and what stands there.
+    """Follow a path step by step; return the real path and its status.
 
-    What stood at each step is added to `steps`. Raises PathError where a step is missing or
-    somebody not trusted could change it.
+    Each entry found is added to `steps`. Raises PathError if an entry is missing or a user that is
+    not trusted could change it.
     """
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
     at, info = "", look("/", path)
@@ -102,7 +102,7 @@ def resolve(
                 raise PathError(f"{path} has too many symbolic links, or a ring of them")
             try:
                 target = os.readlink(entry)
-            except OSError as e:  # root has changed it meanwhile
+            except OSError as e:  # root has changed it in the meantime
                 raise PathError(f"{entry} cannot be looked at: {e.strerror}") from None
             if target.startswith("/"):
                 at, info = "", os.lstat("/")
@@ -115,7 +115,7 @@ def resolve(
 
 
 def look(entry: str, path: str) -> os.stat_result:
-    """Return what stands at one step of a path. Raises PathError, in words."""
+    """Return the status of one entry of a path. Raises PathError with the reason."""
     try:
         return os.lstat(entry)
     except FileNotFoundError:
@@ -131,18 +131,18 @@ def look(entry: str, path: str) -> os.stat_result:
 def check_owner(
     entry: str, info: os.stat_result, above: os.stat_result | None, trusted: frozenset[int]
 ) -> None:
-    """Raise PathError where somebody not trusted could change this entry.
+    """Raise PathError if a user that is not trusted could change this entry.
 
-    A directory writable by others is safe when it is sticky: only the owners of an entry and of
-    the directory can then rename or remove the entry (inode(7)), and both are checked.
+    A directory that others can write is safe if it is sticky: then only the owners of an entry and
+    of the directory can rename or remove the entry (inode(7)), and both are checked.
     """
     if info.st_uid not in trusted:
         owner = user_name(info.st_uid)
         raise PathError(f"{entry} belongs to user {owner}, who could change it")
     if stat.S_ISLNK(info.st_mode):
-        return  # a link's own mode means nothing
+        return  # the mode of a link has no meaning
     if stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE:
-        return  # whoever writes to it, it stays empty
+        return  # it stays empty, whoever writes to it
     sticky_directory = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
     if info.st_mode & 0o022 and not sticky_directory:
         if info.st_mode & 0o002:
@@ -158,7 +158,7 @@ def check_owner(
 
 
 def has_acl(entry: str) -> bool:
-    """Return whether an entry has an ACL: the group's mode bits are then its mask, see acl(5)."""
+    """Return whether an entry has an ACL; its group mode bits are then the mask, see acl(5)."""
     try:
         return bool(os.getxattr(entry, "system.posix_acl_access", follow_symlinks=False))
     except OSError:
@@ -166,17 +166,17 @@ def has_acl(entry: str) -> bool:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that can be sent and printed, whatever bytes it has."""
+    """Return a path, of any bytes, as text that can be sent and printed."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def mode(info: os.stat_result) -> str:
-    """Return the permission bits as chmod(1) takes them."""
+    """Return the permission bits as chmod(1) accepts them."""
     return f"{stat.S_IMODE(info.st_mode):04o}"
 
 
 def kind_of(info: os.stat_result) -> str:
-    """Return in a word or two what kind of file it is."""
+    """Return the type of a file in words."""
     kinds = {
         stat.S_IFDIR: "directory",
         stat.S_IFCHR: "character device",
@@ -189,7 +189,7 @@ def kind_of(info: os.stat_result) -> str:
 
 
 def group_name(gid: int) -> str:
-    """Return a group's name, its number where it has none."""
+    """Return the name of a group, or its number if it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -197,7 +197,7 @@ def group_name(gid: int) -> str:
 
 
 def user_name(uid: int) -> str:
-    """Return a user's name, its number where it has none."""
+    """Return the name of a user, or its number if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The argument parser of the two daemons: what it repeats of a command line is escaped."""
+"""The argument parser of the two daemons: it escapes the arguments that it repeats in errors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hookd.system.terminal import note
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's own, but for how an error is said."""
+    """argparse's parser with its own error output."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, and end with status 2."""
+        """Print what is wrong with the command line, and exit with status 2."""
         note(self.prog, f"{message} ({self.prog} --help)")
         self.exit(2)

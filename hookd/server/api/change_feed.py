@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The latest changes, numbered without a gap, for subscribers.
 
-All subscribers read from one buffer at their own pace, so that a slow one costs no memory beyond
+All subscribers read from one buffer at their own speed, so that a slow one needs memory only for
 its position.
 """
 
@@ -17,15 +17,13 @@ from hookd.model import Event, HookRun
 from hookd.system import faults
 
 AT_ONCE = 256  # notices in one reply: some hundred kB
-GATHER_SEC = (
-    0.05  # to gather more notices after one, since each subscriber gets a reply of its own
-)
-KEPT = 2048  # notices: minutes of a busy server, one or two megabytes
-PROFILE_SHOWN = 200  # characters of a profile or user in a notice; GetJob has all of them
+GATHER_SEC = 0.05  # to collect more notices after one, since each subscriber gets its own reply
+KEPT = 2048  # notices: some minutes of a busy server, one or two megabytes
+PROFILE_SHOWN = 200  # characters of a profile or user in a notice; GetJob returns all of them
 
 
 class ChangeFeed:
-    """The buffer. Numbers start at the time in microseconds, so that a restart repeats none."""
+    """The buffer. Numbers start at the time in microseconds, so that no restart repeats any."""
 
     def __init__(self, usec: int) -> None:
         self._notices: deque[Notice] = deque(maxlen=KEPT)
@@ -66,7 +64,7 @@ class ChangeFeed:
         )
 
     def after(self, seq: int) -> list[Notice]:
-        """Return the next notices after a number, as far as they are in the buffer."""
+        """Return the next notices after a number that are in the buffer."""
         skip = max(0, seq + 1 - self.oldest)
         end = min(skip + AT_ONCE, len(self._notices))
         return [self._notices[n] for n in range(skip, end)]
@@ -82,7 +80,7 @@ class ChangeFeed:
             raise ShuttingDown
 
     def close(self) -> None:
-        """End the wait of all subscribers."""
+        """End the waits of all subscribers."""
         self._closed = True
         self._gathering.cancel()
         self._wake()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`org.varlink.service`: what every Varlink service tells about itself."""
+"""`org.varlink.service`: the interface by which every Varlink service describes itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GetInterfaceDescriptionReply(Reply, frozen=True, kw_only=True):
 
 
 class Introspection:
-    """The methods of the interface, each a coroutine from parameters to a reply."""
+    """The methods of the interface; each is a coroutine from parameters to a reply."""
 
     async def get_info(
         self, _connection: Connection, _call: Call, _asked: GetInfo
@@ -64,6 +64,6 @@ def description(interface: str) -> str:
     """Return the text of an interface's `.varlink` file. Raises InterfaceNotFound for others."""
     if interface not in INTERFACES:
         raise InterfaceNotFound(interface)
-    from importlib import resources  # imports tempfile, shutil and three archivers
+    from importlib import resources  # imports tempfile, shutil and three archive modules
 
     return resources.files("hookd").joinpath("interfaces", f"{interface}.varlink").read_text()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Metrics for a monitoring system: counted all the time, returned on request.
+"""Metrics for a monitoring system: counted continuously, returned on request.
 
 Names, units and types follow the conventions of Prometheus. The server returns values; hookctl
-(`hookd.cli.metrics`) writes them as text, so that the server does not load a library for that.
+(`hookd.cli.metrics`) converts them to text, so that the server does not load a library for this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics:
-    """Everything that is counted since the start."""
+    """The counters since the start."""
 
     def __init__(self) -> None:
         self._started = 0
@@ -66,7 +66,7 @@ class Metrics:
             self._output[run.hook] += run.output_bytes or 0
 
     def families(self, gauges: Gauges) -> list[MetricFamily]:
-        """Return all figures, each metric's samples in the order of their labels."""
+        """Return all metrics; the samples of each are in the order of their labels."""
         return [
             _family(
                 "hookd_build", MetricType.INFO, "The program.", [({"version": __version__}, 1)]
@@ -129,7 +129,7 @@ def _moment(gauges: Gauges) -> Iterator[MetricFamily]:
         ("hookd_connections", "Open connections.", gauges.connections),
         ("hookd_hooks_parked", "Hooks in quarantine.", gauges.parked),
     ):
-        if value is not None:  # what is not known has no sample
+        if value is not None:  # an unknown value has no sample
             yield _family(name, MetricType.GAUGE, meaning, [({}, value)])
 
 

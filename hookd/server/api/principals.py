@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The names of `[access]` as the numbers that the kernel knows peers by."""
+"""Converts the names of `[access]` to the numbers by which the kernel identifies peers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Admitted(msgspec.Struct, frozen=True):
 
     @property
     def access_policy(self) -> AccessPolicy:
-        """Who may call what: of a name that does not exist, nobody."""
+        """Who may call what. A name that does not exist admits nobody."""
         return AccessPolicy(os.geteuid(), self.submit, self.manage)
 
 
 def admitted(access: Access) -> Admitted:
-    """Look up the names of `[access]`; that may take as long as a name service takes."""
+    """Look up the names of `[access]`. This blocks until the name service answers."""
     errors: list[str] = []
     found = []
     for key in ("submit", "manage"):
@@ -42,7 +42,7 @@ def admitted(access: Access) -> Admitted:
                 else:
                     uids.add(_number(name, lambda user: pwd.getpwnam(user).pw_uid))
             except KeyError:
-                if name != "@hookd":  # the default's group comes with the package
+                if name != "@hookd":  # the group of the default comes with the package
                     errors.append(
                         f"hookd.toml: access.{key}: found {name!r}, which does not exist; "
                         "allowed: users and @groups, by name or number"
@@ -52,9 +52,9 @@ def admitted(access: Access) -> Admitted:
 
 
 def _number(name: str, look_up: Callable[[str], int]) -> int:
-    """Return the number of a name, or that it is, as chown(1) takes it: names come first.
+    """Return the number of a name, or the number that it is; a name has priority, as in chown(1).
 
-    Raises KeyError for what is neither.
+    Raises KeyError if it is neither.
     """
     try:
         return look_up(name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Jobs and their events in the database: each change as the statements of one transaction.
+"""Jobs and events in the database: the statements of each change, in one transaction.
 
-Every function that writes checks first and writes last, so that an error of hookd's own leaves
-nothing half done. `hookd.server.storage.store` begins and commits the transaction. SQL only: no
-file, thread or policy.
+Every function that writes makes its checks before the first write, so that a fault leaves nothing
+half done. `hookd.server.storage.store` begins and commits the transaction. This file contains only
+SQL: no file, thread or policy.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from hookd.server.storage.runs import RunTable
 from hookd.server.storage.states import JOB_STATES, JobChange
 from hookd.server.storage.values import EndRequest, NewRun, Now, StartRequest, StoredEvent, Terms
 
-BLAKE2B_BYTES = 16  # of a digest that version 0.1.0 has stored
-PRUNE_STEP = 100  # jobs deleted in one transaction: a few milliseconds that nobody notices
+BLAKE2B_BYTES = 16  # of a digest stored by version 0.1.0
+PRUNE_STEP = 100  # jobs deleted in one transaction, which takes a few milliseconds
 
 
 class Database:
-    """The jobs and their events; `runs` are the runs. `load` reads what is kept in memory."""
+    """The tables of jobs and events; `runs` is that of runs. `load` reads what memory keeps."""
 
     def __init__(self, connection: sqlite3.Connection, boot_id: str, per_boot_ids: bool) -> None:
         self.connection = connection
@@ -47,7 +47,7 @@ class Database:
         self._instances: dict[int, str] = {}
 
     def load(self) -> None:
-        """Read what is kept in memory beside the database; also after a rollback."""
+        """Read the values that are also kept in memory. Call this again after a rollback."""
         self.runs.load()
         row = self.connection.execute(
             "SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"
@@ -59,7 +59,7 @@ class Database:
         self._last_job_id = row[1] if same else 0
 
     def start_job(self, request: StartRequest, terms: Terms) -> StoredEvent:
-        """Write a job's start. Raises RequestIdConflict or QueueFull, having written nothing."""
+        """Write a job's start. Raises RequestIdConflict or QueueFull, and then writes nothing."""
         event = request.event
         content = _content("StartJob", event) if request.request_id is not None else b""
         known = self._known_request(request.request_id, content)
@@ -87,10 +87,10 @@ class Database:
         return self.runs.add(stored, runs, terms.slots)
 
     def end_job(self, request: EndRequest, terms: Terms) -> StoredEvent:
-        """Write a job's end.
+        """Write the end of a job.
 
-        Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull,
-        having written nothing.
+        Raises NoSuchJob, JobAlreadyEnded, RequestIdConflict, InvalidParameter or QueueFull, and
+        then writes nothing.
         """
         content = _content("EndJob", request) if request.request_id is not None else b""
         known = self._known_request(request.request_id, content)
@@ -127,9 +127,9 @@ class Database:
         return self.runs.add(stored, runs, terms.slots)
 
     def replay(self, job_id: int, terms: Terms) -> list[StoredEvent]:
-        """Write new runs for the events that a job has had, as the next attempts.
+        """Write new runs for the stored events of a job, as the next attempts.
 
-        Raises NoSuchJob or QueueFull, having written nothing.
+        Raises NoSuchJob or QueueFull, and then writes nothing.
         """
         row = self._find(EndRequest(job_id=job_id, outcome=Outcome.UNKNOWN))
         planned = [(event, terms.matched(event)) for event in row.events()]
@@ -140,9 +140,9 @@ class Database:
         ]
 
     def test(self, start: StartRequest, run: NewRun, now: Now) -> StoredEvent:
-        """Write a job that is none, for one run of a hook that an operator wants to see.
+        """Write a test job, which is not a backup, for one run of a hook that an operator tests.
 
-        Raises RequestIdConflict, having written nothing.
+        Raises RequestIdConflict, and then writes nothing.
         """
         event = start.event
         stored = self.start_job(start, Terms(matched=lambda _: [], now=now))
@@ -159,7 +159,7 @@ class Database:
         return self.runs.add(StoredEvent(job=stored.job, event=stored.event, replay=True), [run])
 
     def server_started(self, uid: int, instance: str) -> list[int]:
-        """Note a backup server's instance; return the keys of the open jobs that it has lost."""
+        """Store a backup server's instance; return the keys of the open jobs that it has lost."""
         self._execute(
             "INSERT INTO servers (uid, instance) VALUES (?, ?)"
             " ON CONFLICT (uid) DO UPDATE SET instance = excluded.instance",
@@ -174,14 +174,14 @@ class Database:
         return [key for (key,) in rows]
 
     def overdue(self, age_usec: int, now: Now, limit: int) -> tuple[list[int], int | None]:
-        """Return open jobs at least this old, at most `limit`, and how long until the next is."""
+        """Return up to `limit` open jobs of at least this age, and the time until the next."""
         due: list[int] = []
         soonest: int | None = None
         rows = self.connection.execute(
             "SELECT key, boot_id, boottime_usec, started_usec FROM jobs WHERE state = 'running'"
             " ORDER BY key"
         )
-        for key, boot_id, boottime_usec, started_usec in rows:  # by no means in order of age
+        for key, boot_id, boottime_usec, started_usec in rows:  # not in the order of their age
             left = age_usec - age_of(Now(started_usec, boottime_usec, boot_id), now)
             if left > 0:
                 soonest = left if soonest is None else min(left, soonest)
@@ -192,14 +192,14 @@ class Database:
         return due, soonest
 
     def open_jobs(self) -> dict[int, bool]:
-        """Return the keys of open jobs, and whether each hangs on a connection."""
+        """Return the keys of open jobs, and whether each is tied to a connection."""
         rows = self.connection.execute("SELECT key, tie FROM jobs WHERE state = 'running'")
         return {key: bool(tie) for key, tie in rows}
 
     def prune(self, before: Now) -> int:
-        """Delete some finished jobs that ended before a moment; return how many.
+        """Delete up to PRUNE_STEP jobs that ended before `before`; return how many.
 
-        Those of this boot must have ended before it by boot time, too, which nobody can set.
+        Jobs of this boot must have ended before it also by boot time, which cannot be set.
         """
         keys = self.connection.execute(
             "SELECT key FROM jobs WHERE ended_usec < ? AND"
@@ -215,7 +215,7 @@ class Database:
     # The parts of an event.
 
     def _known_request(self, request_id: str | None, content: bytes) -> int | None:
-        """Return the job's key of the request that had this ID before."""
+        """Return the key of the job that an earlier request with this ID has written."""
         if request_id is None:
             return None
         row = self.connection.execute(
@@ -260,14 +260,14 @@ class Database:
         )
 
     def _find(self, request: EndRequest) -> JobRow:
-        """Return the job that an end names; of a server's own ID the newest running one."""
+        """Return the job that an end names; by a backup server's ID, the newest running one."""
         if request.job is not None:
             return job_row(self.connection, request.job)
         if request.job_id is not None:
             query = f"{JOBS} WHERE job_id = ? ORDER BY key DESC LIMIT 1"
             row = self.connection.execute(query, (request.job_id,)).fetchone()
         else:
-            # Two backup servers may count alike: one's own job comes first.
+            # Two backup servers may use the same numbers: the caller's own job comes first.
             query = (
                 f"{JOBS} WHERE server_job_id = ?"
                 " ORDER BY state = 'running' DESC, uid = ? DESC, key DESC LIMIT 1"
@@ -288,20 +288,23 @@ class Database:
 
 
 def _content(method: str, request: Event | EndRequest) -> bytes:
-    """Return what tells two requests of one ID apart. How an answer is awaited is no content."""
-    if isinstance(request, Event):  # nor is the order of attributes
+    """Return the content of a request, which must be equal in two requests of one ID.
+
+    How the caller waits for the answer, and the order of attributes, are not part of it.
+    """
+    if isinstance(request, Event):
         attributes = dict(sorted(request.attributes.items()))
         request = msgspec.structs.replace(request, attributes=attributes)
     return method.encode() + b"\0" + msgspec.json.encode(request)
 
 
 def _digest(content: bytes) -> bytes:
-    """Return its SHA-256, which every build of Python has, a FIPS one too."""
+    """Return the SHA-256, which every build of Python has, even a FIPS one."""
     return hashlib.sha256(content, usedforsecurity=False).digest()
 
 
 def _is_digest_of(stored: bytes, content: bytes) -> bool:
-    """Return whether a digest in the database is that of this content; version 0.1.0's too."""
+    """Return whether a stored digest, by this version or 0.1.0, is that of this content."""
     if len(stored) != BLAKE2B_BYTES:
         return stored == _digest(content)
     old = hashlib.blake2b(content, digest_size=BLAKE2B_BYTES, usedforsecurity=False)

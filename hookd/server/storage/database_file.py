@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The database file: checks that it is the right one and hookd's alone, and opens it."""
+"""The database file: checks that it is the right one and used only by hookd, and opens it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hookd.server.storage.schema import VERSION, WrongDatabase
 DATABASE = "hookd.db"
 CREATED = "hookd.db.created"
 
-FULL_EVENT = 2 * 1024 * 1024  # bytes; a message of 1 MiB is kept once, its IDs in indices too
+FULL_EVENT = 2 * 1024 * 1024  # bytes; a message of 1 MiB is stored once, its IDs also in indices
 
-CHECK_SEC = 2.0  # for the check of the whole database at a start: queries wait meanwhile
+CHECK_SEC = 2.0  # for the check of the database at a start; queries wait for it
 
 CREATED_TEXT = """hookd made its database in this directory. While this file is here, hookd makes
 no new one: a database that is gone is a fault to be looked into, not a fresh beginning. To begin
@@ -28,7 +28,7 @@ anew on purpose, remove this file too. IDs go on above those of hookd.db.ids eve
 
 
 def check_directory(path: Path) -> None:
-    """Raise WrongDatabase or OSError where the directory is not fit for a database."""
+    """Raise WrongDatabase or OSError if the directory is not suitable for a database."""
     if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path.parent))
     status = path.parent.stat()
@@ -41,7 +41,7 @@ def check_directory(path: Path) -> None:
 
 
 def check_file(path: Path, known: tuple[int, int] | None) -> None:
-    """Raise WrongDatabase where the database must exist and does not, or is not the one."""
+    """Raise WrongDatabase if the database is missing though it must exist, or is another file."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -65,9 +65,9 @@ def check_file(path: Path, known: tuple[int, int] | None) -> None:
 
 
 def lock(directory: Path) -> int:
-    """Return a descriptor that holds the directory for this process alone.
+    """Return a descriptor that locks the directory for this process.
 
-    Raises StorageFailure where another hookd has it.
+    Raises StorageFailure if another hookd has locked it.
     """
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -82,7 +82,7 @@ def lock(directory: Path) -> int:
 
 
 def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
-    """Open the database, or make an empty file; change nothing in it."""
+    """Open the database, or create an empty file; change nothing in it."""
     return sqlite3.connect(
         f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
         uri=True,
@@ -93,21 +93,21 @@ def connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
 
 
 def make_durable(connection: sqlite3.Connection) -> None:
-    """Have a commit be on disk when it returns.
+    """Ensure that a transaction is on disk when COMMIT returns.
 
-    WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
+    This is WAL with synchronous=FULL: see https://www.sqlite.org/wal.html and pragma synchronous.
     """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def try_out(connection: sqlite3.Connection, path: Path) -> None:
-    """Write as much as the largest event takes, undo it, and commit something small.
+    """Write the size of the largest event, roll it back, and commit a small change.
 
-    The cache is made so small that SQLite writes the pages to the write-ahead log before the
-    commit, which never comes: the room is taken from the disk, and the next commits use it. The
-    database does not grow. Raises sqlite3.Error or OSError where there is no such room; what had
-    been found of it is then given back, so that smaller events can have it.
+    The cache is set so small that SQLite writes the pages to the write-ahead log before the
+    commit, which is never made: this allocates disk space, which the next commits use. The
+    database does not grow. Raises sqlite3.Error or OSError if the space is not available; the
+    part that was allocated is then released, so that smaller events can use it.
     """
     log = Path(f"{path}-wal")
     before = log.stat().st_size if log.exists() else 0
@@ -117,24 +117,24 @@ def try_out(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("CREATE TABLE trial (content BLOB)")
         connection.execute("INSERT INTO trial VALUES (zeroblob(?))", (FULL_EVENT,))
         with log.open("rb+") as file:
-            os.fdatasync(file.fileno())  # some file systems look for the room only now
+            os.fdatasync(file.fileno())  # some file systems allocate the space only now
         connection.execute("ROLLBACK")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        os.truncate(log, before)  # nothing behind this was ever committed
+        os.truncate(log, before)  # nothing after this offset was ever committed
         raise
     finally:
-        connection.execute("PRAGMA cache_size = -2000")  # SQLite's own
+        connection.execute("PRAGMA cache_size = -2000")  # SQLite's default
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
 
 
 def quick_check(connection: sqlite3.Connection) -> str | None:
-    """Return the first damage that SQLite finds in the database, None where it finds none in time.
+    """Return the first damage that SQLite finds in the database; None if it finds none in time.
 
-    See https://www.sqlite.org/pragma.html#pragma_quick_check: without a look at the indices.
+    See https://www.sqlite.org/pragma.html#pragma_quick_check, which does not check the indices.
     """
     until = time.monotonic() + CHECK_SEC
     connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
@@ -150,7 +150,7 @@ def quick_check(connection: sqlite3.Connection) -> str | None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return which file this is, None where none is there."""
+    """Return the identity of the file; None if it does not exist."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def reason(fault: Exception, path: Path) -> str:
-    """Return a fault in words, with the file that it is about."""
+    """Return the text of an error, with the file that it concerns."""
     if isinstance(fault, WrongDatabase):
         return str(fault)
     if isinstance(fault, OSError):

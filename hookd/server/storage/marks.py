@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which IDs were given, kept beside the database: none is given twice, whatever happens to that.
+"""The ID marks, kept beside the database: no ID is given twice, whatever happens to the database.
 
-A file of two records. The first says how far IDs may have been given; it is on disk before they
-are, in steps, so that few commits wait for it. The second says how far they were given; it is
-written after each commit and not waited for, so it is exact while the system runs on, and at
-least a lower bound after a power cut. Where the database knows less than the second record, what
-it had acknowledged is gone, and that is said.
+The file has two records. The first is an upper bound of the IDs given. It is on disk before the
+IDs are given, in steps of STEP, so that few commits wait for it. The second has the highest IDs
+given. It is written after each commit without a sync, so it is exact while the system keeps
+running, and at least a lower bound after a power cut. If the database has lower numbers than the
+second record, it has lost acknowledged transactions, and this is reported.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 from hookd.server.storage.wal import damage
 
 MARKS = "hookd.db.ids"
-STEP = 256  # IDs that are reserved at a time: also the largest gap that a power cut leaves
-SLOT = 512  # bytes of a record: no more than a sector, which a disk writes whole
+STEP = 256  # IDs reserved at a time; also the largest gap after a power cut
+SLOT = 512  # bytes of a record: at most a sector, which a disk writes as a whole
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """The highest IDs, and how many transactions there were; `clean`: the database was closed."""
+    """The highest IDs, and the number of transactions; `clean`: the database was closed."""
 
     jobs: int = 0
     runs: int = 0
@@ -36,10 +36,10 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Marks:
-    """The marks of one database. `losses`: what it had lost whenever it was opened.
+    """The marks of one database. `losses` describes what it had lost each time it was opened.
 
-    Besides `losses`, `unsaid` and `used_by_runner` are for the event loop; the rest is for the
-    writer's thread alone.
+    The event loop uses `losses`, `unsaid` and `used_by_runner`. Only the writer's thread uses the
+    rest.
     """
 
     def __init__(self, database: Path, boot_id: str) -> None:
@@ -52,28 +52,28 @@ class Marks:
         self._changes = 0
         self.losses: list[str] = []
         self._said = 0
-        self._used = 0  # by the runner, of run IDs
+        self._used = 0  # the highest run ID that the runner has used
         self._skipping = self._skipped = 0
 
     def used_by_runner(self, run_id: int) -> None:
-        """Have no run that is written from now on get this ID or a lower one."""
+        """Ensure that no new run gets this ID or a lower one."""
         self._used = max(self._used, run_id)
 
     def skip(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction with what the runner has used, until one that did so is on disk."""
+        """Write the runner's highest run ID in each transaction until one of them is on disk."""
         self._skipping = self._used
         if self._skipping > self._skipped:
             _raise(connection, Mark(runs=self._skipping))
 
     def unsaid(self) -> list[str]:
-        """Return the losses that this has not returned before."""
+        """Return the losses that were not returned before."""
         said, self._said = self._said, len(self.losses)
         return self.losses[said:]
 
     def meet(self, connection: sqlite3.Connection, created: bool) -> None:
-        """Have a database that was just opened give no ID again; note what it has lost, if so.
+        """Ensure that a database just opened gives no ID again; note what it has lost, if any.
 
-        A new one goes on where the last one ended. Raises OSError or sqlite3.Error.
+        A new database continues with the IDs of the last one. Raises OSError or sqlite3.Error.
         """
         reserved, given = self._read()
         known = _numbers(connection)
@@ -95,15 +95,15 @@ class Marks:
         self.reserve(connection)
         connection.execute("COMMIT")
         self._changes = connection.total_changes
-        if self._given != given:  # from now on it is not clean
+        if self._given != given:  # from now on the mark is not clean
             fd = self._open()
             _write(fd, 1, self._given)
             os.fdatasync(fd)
 
     def reserve(self, connection: sqlite3.Connection) -> None:
-        """See to it, before a commit, that the IDs it gives are marked on disk; count the commit.
+        """Ensure, before a commit, that the marks on disk cover its IDs; count the commit.
 
-        Raises OSError or sqlite3.Error: then it must not be committed.
+        Raises OSError or sqlite3.Error; the transaction must then not be committed.
         """
         if connection.total_changes == self._changes:
             return
@@ -118,7 +118,7 @@ class Marks:
         self._given = now
 
     def given(self, connection: sqlite3.Connection) -> None:
-        """Note, after a commit, which IDs it gave. That this fails is no fault of the commit."""
+        """Write, after a commit, the IDs that it gave. An error here does not fail the commit."""
         self._skipped = self._skipping
         if connection.total_changes == self._changes:
             return
@@ -126,10 +126,10 @@ class Marks:
         try:
             _write(self._open(), 1, self._given)
         except OSError:
-            self.forget()  # and what is noted is a lower bound
+            self.forget()  # the mark on disk is then a lower bound
 
     def close(self, clean: bool) -> None:
-        """Note that the database was closed in order, where it was, and let go of the file."""
+        """Write that the database was closed, if `clean`, and close the file."""
         if clean and self._given.commits:
             try:
                 _write(self._open(), 1, msgspec.structs.replace(self._given, clean=True))
@@ -139,7 +139,7 @@ class Marks:
         self.forget()
 
     def forget(self) -> None:
-        """Let go of the file, and of what belongs to one connection."""
+        """Close the file, and forget the state of the connection."""
         self._changes = 0
         if self._fd is not None:
             os.close(self._fd)
@@ -186,7 +186,7 @@ class Marks:
 
 
 def _numbers(connection: sqlite3.Connection) -> Mark:
-    """Return what the database knows."""
+    """Return the numbers in the database."""
     last = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
     boot = connection.execute("SELECT boot_id, last_job_id FROM boot").fetchone() or ("", 0)
     (commits,) = connection.execute("SELECT number FROM commits").fetchone()
@@ -200,7 +200,7 @@ def _numbers(connection: sqlite3.Connection) -> Mark:
 
 
 def _raise(connection: sqlite3.Connection, floor: Mark) -> None:
-    """Have the database know these numbers, where it knows lower ones."""
+    """Write these numbers to the database where it has lower ones."""
     known = _numbers(connection)
     for name, least in (("jobs", floor.jobs), ("runs", floor.runs)):
         if getattr(known, name) < least:
@@ -221,7 +221,7 @@ def _write(fd: int, slot: int, mark: Mark) -> None:
 
 
 def _decode(record: bytes) -> Mark:
-    """Return a record, an empty one where it is not whole."""
+    """Return the mark in a record; an empty one if the record is not intact."""
     check, _, text = record.strip().partition(b" ")
     if check != b"%08x" % zlib.crc32(text):
         return Mark()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What can be looked up: jobs with their runs, one or a page of them. SQL that only reads."""
+"""Queries: a job, or a page of jobs, with their runs. SQL that only reads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hookd.manager_api import ListJobs
 from hookd.model import INT_MAX, Event, HookRun, Job, JobState, Outcome
 from hookd.server.storage.rows import JOBS, RUN_COLUMNS, job_row_of, run_of
 
-MAX_PAGE_BYTES = 256 * 1024  # a page of jobs with the longest fields ends here, not at its limit
-LOOK_AT = 10_000  # jobs in one query, some milliseconds: others who ask have their turn between
+MAX_PAGE_BYTES = 256 * 1024  # a page of jobs with long fields ends here, not at its limit
+LOOK_AT = 10_000  # jobs in one query: some milliseconds, so that other queries run between
 
 _COLUMNS = (  # in the order of the fields of Job, after the key
     "key, job_id, state, profile, user, client_ip, client_build_no, server_job_id, request_id,"
@@ -25,7 +25,7 @@ _COLUMNS = (  # in the order of the fields of Job, after the key
 
 
 def job(connection: sqlite3.Connection, job_id: int) -> Job:
-    """Return a job by its ID, the newest of that ID. Raises NoSuchJob."""
+    """Return the newest job with an ID. Raises NoSuchJob."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ? ORDER BY key DESC LIMIT 1", (job_id,)
     ).fetchone()
@@ -35,7 +35,7 @@ def job(connection: sqlite3.Connection, job_id: int) -> Job:
 
 
 def events(connection: sqlite3.Connection, job_id: int) -> list[Event]:
-    """Return the events of a job by its ID, as its hooks were told them. Raises NoSuchJob."""
+    """Return the events of a job by its ID, as its hooks received them. Raises NoSuchJob."""
     row = connection.execute(
         f"{JOBS} WHERE job_id = ? ORDER BY key DESC LIMIT 1", (job_id,)
     ).fetchone()
@@ -45,7 +45,7 @@ def events(connection: sqlite3.Connection, job_id: int) -> list[Event]:
 
 
 class Page(msgspec.Struct):
-    """Some jobs, newest first, and where there may be more: on this page, unless it is `full`."""
+    """Some jobs, newest first. The query goes on at `cursor`, on this page unless it is `full`."""
 
     jobs: list[Job]
     size: int  # bytes
@@ -56,16 +56,16 @@ class Page(msgspec.Struct):
 def page(
     connection: sqlite3.Connection, call: ListJobs, before: int | None, limit: int, size: int = 0
 ) -> Page:
-    """Return jobs older than `before` that the call asks for, looking at LOOK_AT at most.
+    """Return jobs older than `before` that match the call, after reading LOOK_AT jobs at most.
 
-    `limit` is how many more the page may have, `size` the bytes that it has already.
+    `limit` is the number of jobs that the page may still get, `size` the bytes that it has.
     """
     newest = connection.execute(
         "SELECT max(key) FROM jobs WHERE key < ?", (INT_MAX if before is None else before,)
     ).fetchone()[0]
     if newest is None:
         return Page([], size, None, False)
-    # Open jobs and open runs have indexes of their own: they need no looking for.
+    # Open jobs and open runs have indices of their own, so no range has to be searched.
     indexed = call.state is JobState.RUNNING or call.unfinished
     floor = 0 if indexed else newest - LOOK_AT + 1
     conditions, values = _conditions(call)
@@ -84,7 +84,7 @@ def page(
 
 
 def last_runs(connection: sqlite3.Connection, hooks: Sequence[str]) -> dict[str, HookRun]:
-    """Return the newest ended run of each of these hooks, of those that have one."""
+    """Return the newest ended run of each of these hooks that has one."""
     found = {}
     for hook in hooks:
         row = connection.execute(
@@ -101,7 +101,7 @@ def _conditions(call: ListJobs) -> tuple[str, list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
     if call.state is not None:
-        # Written out, not bound: only so does SQLite use the index of the open jobs.
+        # A literal, not a parameter: otherwise SQLite does not use the index of the open jobs.
         conditions.append(f"state = '{JobState(call.state).value}'")
     if call.unfinished:
         conditions.append("key IN (SELECT job FROM runs WHERE state <> 'ended')")

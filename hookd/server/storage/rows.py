@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How rows of the database become values of the model. Reads only; SQL and nothing else."""
+"""Converts rows of the database to values of the model. Reads only; contains only SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hookd.server.storage.values import Now
 
 
 class JobRow(msgspec.Struct, frozen=True):
-    """A row of the table of jobs, as far as events are made from it."""
+    """The part of a row of the table of jobs from which events are made."""
 
     key: int
     job_id: int
@@ -40,7 +40,7 @@ class JobRow(msgspec.Struct, frozen=True):
     boottime_usec: int
 
     def event(self, phase: Phase) -> Event:
-        """Return what a hook of this phase is told: at a start no more than was known then."""
+        """Return the event of this phase: that of a start has only what was known at the start."""
         common = {
             "phase": phase,
             "job_id": self.job_id,
@@ -64,7 +64,7 @@ class JobRow(msgspec.Struct, frozen=True):
         )
 
     def events(self) -> list[Event]:
-        """Return the events that the job has had: its start and, once it has one, its end."""
+        """Return the events of the job: its start and, if it has ended, its end."""
         phases = (Phase.START,) if self.outcome is None else (Phase.START, Phase.END)
         return [self.event(phase) for phase in phases]
 
@@ -74,10 +74,11 @@ class JobRow(msgspec.Struct, frozen=True):
 
 
 def age_of(since: Now, now: Now) -> int:
-    """Return the age of a job that began then, in microseconds.
+    """Return the age of a job that started at `since`, in microseconds.
 
-    By boot time where it began in this boot, so that a set clock neither ends a job nor keeps
-    it. A job of an earlier boot is at least as old as this boot, whatever the clock said then.
+    The age is measured by boot time if the job started in this boot, so that setting the clock
+    neither ends a job nor keeps it. A job of an earlier boot is at least as old as this boot,
+    whatever the clock was then.
     """
     if since.boot_id == now.boot_id:
         return now.boottime_usec - since.boottime_usec
@@ -87,12 +88,12 @@ def age_of(since: Now, now: Now) -> int:
 JOBS = f"SELECT {', '.join(JobRow.__struct_fields__)} FROM jobs"
 
 RUN_COLUMNS = ", ".join(f'"{name}"' for name in HookRun.__struct_fields__)
-"""The columns of a run in the order of HookRun's fields, quoted: `limit` is a word of SQL."""
+"""The columns of a run in the order of HookRun's fields, quoted: `limit` is an SQL keyword."""
 
 RECEIPT_COLUMNS = tuple(
     name for name in Receipt.__struct_fields__ if name in HookRun.__struct_fields__
 )
-"""The fields of a Receipt that are columns of a run, and of HookRun, under the same names."""
+"""The fields of a Receipt that are columns of a run and fields of HookRun, by the same names."""
 
 
 def job_row(connection: sqlite3.Connection, key: int) -> JobRow:
@@ -104,7 +105,7 @@ def job_row(connection: sqlite3.Connection, key: int) -> JobRow:
 
 
 def job_row_of(row: Sequence[object]) -> JobRow:
-    """Return what a row of JOBS tells of."""
+    """Return the JobRow of a row of JOBS."""
     values = dict(zip(JobRow.__struct_fields__, row, strict=True))
     for name in ("tie", "allowed", "test"):
         values[name] = bool(values[name])
@@ -112,7 +113,7 @@ def job_row_of(row: Sequence[object]) -> JobRow:
 
 
 def run_of(row: Sequence[object]) -> HookRun:
-    """Return the run that a row of RUN_COLUMNS tells of, as the outside sees its state."""
+    """Return the run of a row of RUN_COLUMNS, with the state that clients see."""
     values = dict(zip(HookRun.__struct_fields__, row, strict=True))
     values["state"] = RunState.ENDED if values["state"] == StoredState.ENDED else RunState.WAITING
     values["phase"] = Phase(str(values["phase"]))
@@ -121,5 +122,5 @@ def run_of(row: Sequence[object]) -> HookRun:
 
 
 def new_run(run_id: int, hook: str, phase: Phase, attempt: int) -> HookRun:
-    """Return a run that waits."""
+    """Return a waiting run."""
     return HookRun(run_id=run_id, hook=hook, phase=phase, attempt=attempt, state=RunState.WAITING)

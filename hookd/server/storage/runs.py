@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Runs in the database, and the quarantine states of hooks.
 
-As in `hookd.server.storage.database`: check first, write last, inside the caller's transaction.
+As in `hookd.server.storage.database`, checks precede writes; the caller has begun a transaction.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from hookd.server.storage.values import (
     StoredEvent,
 )
 
-RETRY_AFTER_MSEC = 1000  # a queue of the default size drains some hundred runs in that time
+RETRY_AFTER_MSEC = 1000  # in this time, a queue of the default size drains some hundred runs
 
 
 class RunTable:
-    """The runs. `waiting` and `handed` count each hook's, before and after the runner has them."""
+    """The runs. `waiting` and `handed` count those of each hook before and after hand-over."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -49,7 +49,7 @@ class RunTable:
         self.handed: Counter[str] = Counter()
 
     def load(self) -> None:
-        """Read what is kept in memory beside the database; also after a rollback."""
+        """Read the counts that are kept in memory. Call this again after a rollback."""
         self.waiting.clear()
         self.handed.clear()
         for state, hook, count in self.connection.execute(
@@ -59,21 +59,21 @@ class RunTable:
 
     @property
     def queued(self) -> int:
-        """The number of runs that wait."""
+        """The number of waiting runs."""
         return self.waiting.total()
 
     def claim(self, runs: int, room: int) -> None:
-        """Raise QueueFull where so many more do not fit into so much room."""
+        """Raise QueueFull if more than `room` runs would wait with `runs` more."""
         if runs and self.queued + runs > room:
             raise QueueFull(RETRY_AFTER_MSEC)
 
     def add(
         self, stored: StoredEvent, runs: Sequence[NewRun], slots: Slots | None = None
     ) -> StoredEvent:
-        """Write runs of an event, and return it with them; of a replay, as the next attempts.
+        """Write runs of an event, and return it with them. Runs of a replay are the next attempts.
 
-        A run that nothing seems to keep waiting is written as handed over at once, which saves it
-        a transaction of its own.
+        A run that need not wait is written as handed over at once, which saves a second
+        transaction.
         """
         job, event, phase = stored.job, stored.event, stored.event.phase
         if runs and phase is Phase.END and self._starts_are_open(job):
@@ -97,7 +97,7 @@ class RunTable:
         return stored
 
     def of_event(self, job: int, phase: Phase) -> list[tuple[HookRun, str]]:
-        """Return the runs of an event in the database; their overlap keys are not kept."""
+        """Return the stored runs of an event; their overlap keys are not stored."""
         rows = self.connection.execute(
             f"SELECT {RUN_COLUMNS} FROM runs WHERE job = ? AND phase = ? ORDER BY run_id",
             (job, phase.value),
@@ -105,7 +105,7 @@ class RunTable:
         return [(run_of(row), "") for row in rows]
 
     def hand_over(self, claims: Sequence[Claim], slots: Slots) -> HandedOver:
-        """Write that these runs are this runner's from now on, as far as there are slots.
+        """Write that these runs are handed over to this runner, as far as there are slots.
 
         Raises IllegalChange.
         """
@@ -129,7 +129,7 @@ class RunTable:
                 self.waiting[hook] += 1
 
     def skip(self, run_id: int) -> None:
-        """Give no new run this number or a smaller one: the runner has used it."""
+        """Give no new run this ID or a lower one, because the runner has used it."""
         self._execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'runs', 0"
             " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'runs')",
@@ -140,11 +140,11 @@ class RunTable:
         )
 
     def finish(self, finishes: Sequence[Finish], now: Now) -> list[Finished]:
-        """Write the ends of runs, their next attempts and their jobs' refusals."""
+        """Write the ends of runs, their next attempts and the refusals of their jobs."""
         return [self._finish(finish, now) for finish in finishes]
 
     def overdue(self, run_id: int, refusal: str | None, now: Now) -> None:
-        """Write that a gate's job was decided without it, and the refusal where it was one."""
+        """Write that a job was decided without this gate, and the refusal if there is one."""
         self._execute("UPDATE runs SET overdue = 1 WHERE run_id = ?", (run_id,))
         if refusal is not None:
             query = "SELECT job FROM runs WHERE run_id = ?"
@@ -154,8 +154,8 @@ class RunTable:
     def open_runs(self, overlap_key: Callable[[str, Event], str]) -> list[OpenRun]:
         """Return every run that has not ended, oldest first.
 
-        `overlap_key` makes a run's key from its hook's name and its event, which may be large
-        and is not kept.
+        `overlap_key` makes the key of a run from the name of its hook and its event, which may be
+        large and is not kept.
         """
         rows = self.connection.execute(
             "SELECT run_id, job, phase, hook, attempt, state, runner, due_usec, replay, overdue"
@@ -183,12 +183,12 @@ class RunTable:
         return found
 
     def hook_states(self) -> list[HookState]:
-        """Return what is remembered of hooks."""
+        """Return the stored states of hooks."""
         rows = self.connection.execute("SELECT name, failures, parked, digest FROM hooks")
         return [HookState(name, n, bool(parked), digest) for name, n, parked, digest in rows]
 
     def remember(self, state: HookState) -> None:
-        """Write what is remembered of a hook."""
+        """Write the state of a hook."""
         self._execute(
             "INSERT INTO hooks (name, failures, parked, digest) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET failures = excluded.failures,"
@@ -196,15 +196,15 @@ class RunTable:
             (state.name, state.failures, state.parked, state.digest),
         )
 
-    # The parts.
+    # Internal.
 
     def _starts_are_open(self, job: int) -> bool:
-        """Return whether a start run of a job has not ended: its end runs have to wait."""
+        """Return whether a start run of the job is open, so that its end runs have to wait."""
         query = "SELECT 1 FROM runs WHERE job = ? AND phase = 'start' AND state <> 'ended' LIMIT 1"
         return self.connection.execute(query, (job,)).fetchone() is not None
 
     def _free(self, new: NewRun, slots: Slots | None) -> str | None:
-        """Return the runner that starts a run at once, None where it has to wait."""
+        """Return the runner that starts a run at once; None if the run has to wait."""
         if slots is None or self.handed.total() >= slots.most:
             return None
         free = not self.waiting[new.hook] and self.handed[new.hook] < new.at_once
@@ -236,7 +236,7 @@ class RunTable:
         return Finished(finish.run_id, True, retry)
 
     def _following(self, run_id: int, job: int, phase: str, hook: str) -> HookRun | None:
-        """Return the next attempt of a run, where one waits."""
+        """Return the next attempt of a run; None if none waits."""
         row = self.connection.execute(
             "SELECT run_id, attempt FROM runs WHERE job = ? AND phase = ? AND hook = ?"
             " AND run_id > ? AND state = 'waiting' AND due_usec IS NOT NULL",
@@ -258,7 +258,7 @@ class RunTable:
         return Start(run_id, hook, attempt, job_row(self.connection, job).event(Phase(phase)))
 
     def _change(self, run_id: int, change: Change, values: tuple[object, ...]) -> bool:
-        """Change a run; return whether that is news. Raises IllegalChange."""
+        """Change a run; return False if it was changed so before. Raises IllegalChange."""
         if self._execute(_CHANGES[change], (*values, run_id)):
             return True
         check_repeat(run_id, self._state(run_id), change)
@@ -283,14 +283,14 @@ _COLUMNS = {
     Change.TAKE_BACK: "runner = NULL",
     Change.END: ", ".join(f'"{name}" = ?' for name in RECEIPT_COLUMNS),
 }
-"""What is written beside the state."""
+"""The columns that each change writes beside the state."""
 
 
 def _listed(states: Iterable[str]) -> str:
     return ", ".join(f"'{state}'" for state in states)
 
 
-# The table of states decides inside the statements: what it does not have changes no row.
+# The statements contain the table of states: a change that it does not have changes no row.
 _CHANGES = {
     change: f"UPDATE runs SET state = '{after(change)}', {columns}"
     f" WHERE run_id = ? AND state IN ({_listed(before(change))})"

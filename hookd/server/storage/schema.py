@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The database's tables, their version, and the way from each version to the next.
+"""The tables of the database, their version, and the migrations from each version to the next.
 
-The version stands in `user_version`, hookd's mark in `application_id` (see SQLite's pragmas of
+The version is in `user_version`, hookd's own number in `application_id` (see SQLite's pragmas of
 those names). A migration is a list of statements; they run in one transaction.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
-APPLICATION_ID = 0x686B6400  # "hkd": file(1) and hookd itself know the database by it
+APPLICATION_ID = 0x686B6400  # "hkd": identifies the database for file(1) and hookd
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -104,9 +104,9 @@ MIGRATIONS: tuple[str, ...] = (
         last_job_id INTEGER NOT NULL
     );
     """,
-    # 1: the gate's time to decide was over, and on_error has decided: its end decides nothing.
+    # 1: the gate's time limit has passed and on_error has decided, so its end decides nothing.
     "ALTER TABLE runs ADD COLUMN overdue INTEGER NOT NULL DEFAULT 0;",
-    # How many transactions there were: what hookd.db.ids says beside it shows whether one is gone.
+    # The number of transactions. Comparing it with hookd.db.ids shows whether one is lost.
     "CREATE TABLE commits (number INTEGER NOT NULL); INSERT INTO commits VALUES (0);",
 )
 
@@ -114,14 +114,14 @@ VERSION = len(MIGRATIONS)
 
 
 class WrongDatabase(Exception):
-    """The file is not one that this hookd may write to; the text says why."""
+    """This hookd must not write to the file; the text says why."""
 
 
 def examine(connection: sqlite3.Connection, may_be_empty: bool) -> None:
-    """See whether this is a database of ours, or an empty file where that may be; change nothing.
+    """Check that this is a database of hookd, or an empty file if `may_be_empty`; change nothing.
 
-    Raises WrongDatabase where it is another program's, a newer hookd's, or empty and should not
-    be, and sqlite3.Error where the disk or the file is damaged.
+    Raises WrongDatabase if it belongs to another program or a newer hookd, or if it is empty and
+    must not be, and sqlite3.Error if the disk or the file is damaged.
     """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -141,7 +141,7 @@ def examine(connection: sqlite3.Connection, may_be_empty: bool) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> bool:
-    """Bring a database that has been examined to this version; return whether it is a new one.
+    """Migrate an examined database to this version; return whether it is a new one.
 
     Raises sqlite3.Error.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The states of jobs and runs as literal tables, and what a restart makes of each. Pure.
+"""The states of jobs and runs as literal tables, with the effect of a restart on each. Pure.
 
-In the state `handed` a run is on disk as given to one instance of the runner, and is never given
-to another one. Clients see it as `waiting` until the runner says that it has started.
+A run in the state `handed` is stored as handed over to one runner instance, and is never given to
+another one. Clients see it as `waiting` until the runner reports that it has started.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Knowledge(StrEnum):
 
 
 class Recovery(StrEnum):
-    """What is done with a run at a reconciliation."""
+    """What a reconciliation does with a run."""
 
     QUEUE = "queue"
     ATTACH = "attach"
@@ -49,10 +49,10 @@ class Recovery(StrEnum):
 
 
 class Row(NamedTuple):
-    """One state: what each change makes of it, and what a reconciliation does.
+    """One state: the state after each change, and what a reconciliation does.
 
-    `recovery` is by whether the run was handed to this instance of the runner, and by what it
-    knows of it.
+    The key of `recovery` is whether the run was handed over to this runner instance, and what the
+    runner knows of the run.
     """
 
     changes: dict[Change, StoredState]
@@ -63,12 +63,12 @@ RUN_STATES: dict[StoredState, Row] = {
     StoredState.WAITING: Row(
         {
             Change.HAND_OVER: StoredState.HANDED,
-            Change.END: StoredState.ENDED,  # skipped, replaced, cancelled: never started
+            Change.END: StoredState.ENDED,  # skipped, replaced or cancelled; never started
         },
         {
             (False, Knowledge.UNKNOWN): Recovery.QUEUE,
-            # The database is an older copy, and the runner has another run of this number, or
-            # this one from a later time. Nobody can tell which, so nothing is started.
+            # The database is an older copy, and the runner has another run with this ID, or
+            # this one from a later time. The two cannot be told apart, so nothing is started.
             (False, Knowledge.RUNNING): Recovery.INTERRUPT,
             (False, Knowledge.FINISHED): Recovery.INTERRUPT,
         },
@@ -81,10 +81,10 @@ RUN_STATES: dict[StoredState, Row] = {
         {
             (True, Knowledge.RUNNING): Recovery.ATTACH,
             (True, Knowledge.FINISHED): Recovery.TAKE_OVER,
-            # The runner answers for all it was ever sent: what it does not know never arrived.
+            # The runner knows every run that it has received: an unknown run never arrived.
             (True, Knowledge.UNKNOWN): Recovery.HAND_OVER_AGAIN,
-            # The instance that had it is gone, and its processes with it. But what it had
-            # finished the next one may offer.
+            # The instance that had it is gone, with its processes. The next instance may still
+            # offer the result of a run that had ended.
             (False, Knowledge.UNKNOWN): Recovery.INTERRUPT,
             (False, Knowledge.FINISHED): Recovery.TAKE_OVER,
             (False, Knowledge.RUNNING): Recovery.INTERRUPT,  # an older copy, as above
@@ -103,33 +103,33 @@ RUN_STATES: dict[StoredState, Row] = {
 
 
 class IllegalChange(Exception):
-    """A change that the table does not have: an error of hookd's own.
+    """A change that the table does not have: a fault.
 
     The transaction is rolled back.
     """
 
 
 def before(change: Change) -> list[StoredState]:
-    """Return the states in which a run can be changed so."""
+    """Return the states in which a run can have this change."""
     return [stored for stored, row in RUN_STATES.items() if change in row.changes]
 
 
 def after(change: Change) -> StoredState:
-    """Return the state that a change leads to, which is one, wherever it began."""
+    """Return the state after a change, which is the same for all states before."""
     return RUN_STATES[before(change)[0]].changes[change]
 
 
 def check_repeat(run_id: int, stored: StoredState | None, change: Change) -> None:
-    """Raise IllegalChange unless a run that this change did not fit has had it before.
+    """Raise IllegalChange unless the run has already had this change.
 
-    Such a repeat follows a commit that was reported as failed but is on disk.
+    A change is repeated after a commit that was reported as failed but is on disk.
     """
     if stored is not after(change):
         raise IllegalChange(f"run {run_id} is {stored or 'not in the database'}: cannot {change}")
 
 
 def recover(stored: StoredState, same_instance: bool, knowledge: Knowledge) -> Recovery:
-    """Return what to do with a run at a reconciliation. Raises KeyError for what cannot be."""
+    """Return what to do with a run at a reconciliation. Raises KeyError for an impossible case."""
     return RUN_STATES[stored].recovery[same_instance, knowledge]
 
 
@@ -142,8 +142,8 @@ class JobChange(StrEnum):
 
 JOB_STATES: dict[JobState, dict[JobChange, JobState]] = {
     JobState.RUNNING: {JobChange.END: JobState.ENDED, JobChange.REFUSE: JobState.REFUSED},
-    # An end that came before the gates had decided stands.
+    # An end that came before the gates had decided is kept.
     JobState.ENDED: {JobChange.REFUSE: JobState.ENDED},
     JobState.REFUSED: {JobChange.REFUSE: JobState.REFUSED},  # by a second gate
 }
-"""Every state of a job and every change. No reconciliation changes a job by itself."""
+"""Every state of a job and every change. A reconciliation itself changes no job."""

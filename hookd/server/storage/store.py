@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Access to the database: a thread that writes and commits in groups, a thread that reads.
+"""Access to the database: a thread that writes with group commit, and a thread that reads.
 
 The event loop never waits for a disk. Operations submitted while a commit is under way share the
-next commit. While the statements of a batch run, which takes microseconds, the loop waits: two
-threads that compete for the interpreter's lock at every statement cost more than the statements.
-But it waits for `STAND_BACK_SEC` at most, because a statement may read from a disk that hangs.
+next commit. The loop waits while the statements of a batch run, which takes microseconds: two
+threads that compete for the interpreter lock at every statement cost more than the statements. It
+waits for `STAND_BACK_SEC` at most, because a statement may read from a disk that hangs.
 
-A fault of the disk fails the request, with the reason. The next request tries again, so hookd
-recovers when the disk does.
+A disk error fails the request, with the reason. The next request tries again, so hookd recovers
+when the disk does.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ from hookd.system import faults
 
 T = TypeVar("T")
 
-MAX_BATCH = 512  # operations that share a commit: bounds the wait of the first of them
-STAND_BACK_SEC = 0.01  # given to the statements of a batch before the loop goes on beside them
+MAX_BATCH = 512  # operations that share a commit; limits the wait of the first one
+STAND_BACK_SEC = 0.01  # wait for the statements of a batch before the loop continues
 
 _SHARED_FAULTS = (sqlite3.OperationalError, OSError, WrongDatabase)
-"""What would fail every operation of a batch: the disk, the directory, the wrong file."""
+"""Errors that concern every operation of a batch: of the disk, the directory, the wrong file."""
 
 
 class _Operation(Generic[T]):
-    """One thing to do in a transaction, and whom to tell."""
+    """One operation in a transaction, and its callbacks."""
 
     __slots__ = ("act", "done", "failed", "outcome")
 
@@ -71,7 +71,7 @@ class _Operation(Generic[T]):
 
 
 class _Batch:
-    """Operations that share a commit. `begun` is free when their statements have run."""
+    """Operations that share a commit. `begun` is released when their statements have run."""
 
     __slots__ = ("begun", "operations")
 
@@ -84,13 +84,13 @@ class _Batch:
 class Store:
     """Owns the state directory: its lock, the database, the two threads.
 
-    `created`: whether it has made a new database. `marks`: what IDs were given, and what is lost.
-    `on_health` is called in the event loop with the reason when the database begins to fail, with
-    another when the reason changes, and with None when `try_out` finds that it works again.
-    `opened` is called in the writer's thread whenever the database has been opened, before
-    anything else is done with it, to read what its owner must know; what it returns is called in
-    the event loop before any outcome is delivered. `missed` is called in the event loop when
-    an outcome could not be delivered, so that memory may lack what is on disk.
+    `created`: whether the store has created a new database. `marks`: the ID marks and the losses.
+    `on_health` is called in the event loop with the reason when the database begins to fail or
+    the reason changes, and with None when `try_out` finds that it works again. `opened` is called
+    in the writer's thread whenever the database has been opened, before any other use, to read
+    the state that the daemon needs; its return value is called in the event loop before any
+    outcome is delivered. `missed` is called in the event loop when an outcome could not be
+    delivered, so that the memory may lack what is on disk.
     """
 
     def __init__(
@@ -130,19 +130,19 @@ class Store:
         done: Callable[[T | HookdError], None],
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Have `act` done in the next transaction; `done` is called once it is on disk.
+        """Call `act` in the next transaction; call `done` once the transaction is on disk.
 
-        `done` is called in the event loop with what `act` returned, with the HookdError it
-        raised, or with StorageFailure; never not at all. Should it raise itself, `failed` ends
-        what it was for.
+        `done` is always called, in the event loop, with the value of `act`, with the HookdError
+        that it raised, or with StorageFailure. If `done` raises an error, `failed` is called with
+        it to end the operation.
         """
         self._waiting.append(_Operation(act, done, failed))
         self._arm()
 
     async def write(self, act: Callable[[Database], T]) -> T:
-        """Have `act` done in the next transaction; return its value once it is on disk.
+        """Call `act` in the next transaction; return its value once the transaction is on disk.
 
-        Raises what `act` raised, or StorageFailure. Being cancelled does not undo the write.
+        Raises what `act` raised, or StorageFailure. Cancelling the caller does not undo the write.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         self.submit(
@@ -153,20 +153,20 @@ class Store:
         return await future
 
     async def try_out(self) -> None:
-        """Try whether an event of full size can be written; `on_health` gets what is new.
+        """Test whether an event of full size can be written; `on_health` is called on a change.
 
-        A small write that succeeds does not show that, so it never ends the state of failure.
+        A successful small write does not prove this, so it never ends the state of failure.
         """
         future: asyncio.Future[None] = self._loop.create_future()
         self._batches.put(future)
         await future
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what `query` finds. Raises what it raised, or StorageFailure."""
+        """Return the value of `query`. Raises what it raised, or StorageFailure."""
         return await self._reader.read(query)
 
     async def close(self) -> None:
-        """Finish what was submitted, close the database and release the directory."""
+        """Finish the submitted operations, close the database and release the directory."""
         while self._waiting or self._committing:
             with contextlib.suppress(StorageFailure):  # the callers have been answered
                 await self.write(lambda _: None)
@@ -174,17 +174,17 @@ class Store:
         os.close(self._lock)
 
     def _join(self) -> None:
-        self._reader.join()  # first: the last connection moves the log into the database
+        self._reader.join()  # first: the last connection to close checkpoints the log
         self._batches.put(None)
         self._writer.join()
 
     def _arm(self) -> None:
-        """Begin a batch after this turn of the loop, with all that is submitted during it."""
+        """Begin a batch after this iteration of the loop, with all operations submitted in it."""
         if self._waiting and not self._committing:
             self._begin_soon.soon()
 
     def _begin(self) -> None:
-        """Give the writer its next batch, and wait while the statements run."""
+        """Give the writer the next batch, and wait while its statements run."""
         if self._committing or not self._waiting:
             return
         self._committing = True
@@ -194,7 +194,7 @@ class Store:
         batch.begun.acquire(timeout=STAND_BACK_SEC)
 
     def _deliver(self, batch: _Batch) -> None:
-        """Deliver the outcomes of a batch; what follows from them is in the next one."""
+        """Deliver the outcomes of a batch; operations that these submit are in the next one."""
         self._committing = False
         for operation in batch.operations:
             faults.guarded(
@@ -211,7 +211,7 @@ class Store:
         self._arm()
 
     def _undelivered(self, operation: _Operation[Any], error: Exception) -> None:
-        """End the operation whose outcome could not be delivered; what is on disk stays."""
+        """End the operation whose outcome could not be delivered; its changes stay on disk."""
         try:
             if operation.failed is not None:
                 operation.failed(error)
@@ -228,9 +228,7 @@ class Store:
                 continue
             try:
                 self._commit(batch.operations, batch.begun.release)
-            except (
-                Exception
-            ) as e:  # whatever it is: the thread goes on and the callers are answered
+            except Exception as e:  # of any kind: the thread goes on and the callers are answered
                 self._loop_calls.add("the writer", partial(faults.report, e, "a commit"))
                 for operation in batch.operations:
                     operation.outcome = InternalError(faults.words(e))
@@ -241,7 +239,7 @@ class Store:
         self._close()
 
     def _commit(self, operations: list[_Operation[Any]], begun: Callable[[], None]) -> None:
-        """Do them in one transaction; all fail with a fault of the disk.
+        """Do the operations in one transaction; a disk error fails all of them.
 
         `begun` is called when only the COMMIT is left.
         """
@@ -252,11 +250,11 @@ class Store:
                 begun()
             db.connection.execute("COMMIT")
             self.marks.given(db.connection)
-        except Exception as e:  # whatever it is: the callers must be answered
+        except Exception as e:  # of any kind: the callers must be answered
             self._close()
             if not isinstance(e, _SHARED_FAULTS) and len(operations) > 1:
-                # One operation's own fault: the others must not suffer for it. Each is tried
-                # alone, for what was done before the fault is rolled back with the rest.
+                # The error of one operation must not fail the others. Each is tried alone,
+                # because the rollback has undone all of them.
                 for operation in operations:
                     self._commit([operation], lambda: None)
                 return
@@ -270,10 +268,10 @@ class Store:
                 operation.outcome = fault
 
     def _try_out(self) -> None:
-        """Try whether an event of full size can be written, and report it."""
+        """Test whether an event of full size can be written, and report it."""
         try:
             try_out(self._open().connection, self.path)
-        except Exception as e:  # whatever it is: as in a transaction
+        except Exception as e:  # of any kind, as in a transaction
             self._close()
             if isinstance(e, DISK_FAULTS):
                 self._health(reason(e, self.path))
@@ -283,7 +281,7 @@ class Store:
             self._health(None)
 
     def _transaction(self, operations: list[_Operation[Any]]) -> Database:
-        """Run the statements of these operations; return the database, for the COMMIT."""
+        """Run the statements of these operations; return the database for the COMMIT."""
         db = self._open()
         db.per_boot_ids = self.per_boot_ids
         db.connection.execute("BEGIN IMMEDIATE")
@@ -302,7 +300,7 @@ class Store:
             self._loop_calls.add("storage's health", partial(self._on_health, fault))
 
     def _open(self) -> Database:
-        """Return the database, opened anew after a fault; it must be the same file."""
+        """Return the database; reopen it after an error. It must be the same file."""
         if self._database is not None:
             if identity(self.path) != self._identity:
                 raise WrongDatabase(
@@ -340,4 +338,4 @@ class Store:
                     db.connection.execute("ROLLBACK")
                 db.connection.close()
             except sqlite3.Error:
-                pass  # the fault that led here was reported; a new connection follows
+                pass  # the error that led here was reported; a new connection follows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How the database's threads call the event loop, and the thread that reads.
+"""Calls from the threads of the database to the event loop, and the thread that reads.
 
 Nothing here writes to the database; the writer's thread is in `hookd.server.storage.store`.
 """
@@ -28,7 +28,7 @@ T = TypeVar("T")
 _Otherwise = Callable[[Exception], None] | None
 
 DISK_FAULTS = (sqlite3.Error, OSError, WrongDatabase, ValueError, msgspec.MsgspecError)
-"""Errors that are not hookd's own; a damaged value raises one of the last two."""
+"""Errors that are not faults; a damaged value raises one of the last two."""
 
 
 class LoopCalls:
@@ -40,9 +40,9 @@ class LoopCalls:
         self._soon = faults.Timer(self._call)
 
     def add(self, what: str, call: Callable[[], None], otherwise: _Otherwise = None) -> None:
-        """Have the event loop call this; `what` names it if it raises. For the threads.
+        """Have the event loop call `call`; `what` names it if it raises. For the threads.
 
-        `otherwise` is called with the error then.
+        `otherwise` is called with the error if it does.
         """
         self._waiting.append((what, call, otherwise))
         self._loop.call_soon_threadsafe(self._soon.soon)
@@ -54,7 +54,7 @@ class LoopCalls:
 
 
 class Reader:
-    """The thread that reads the database, one query after the other."""
+    """The thread that reads the database; it makes one query at a time."""
 
     def __init__(self, path: Path, loop_calls: LoopCalls) -> None:
         self._path = path
@@ -65,7 +65,7 @@ class Reader:
         self._thread.start()
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what `query` finds. Raises what it raised, or StorageFailure."""
+        """Return the value of `query`. Raises what it raised, or StorageFailure."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._queries.put(_Query(query, future))
         return await future
@@ -85,7 +85,7 @@ class Reader:
                 outcome = query.find(connection)
             except HookdError as e:
                 outcome = e
-            except Exception as e:  # whatever it is: the thread goes on
+            except Exception as e:  # of any kind: the thread goes on
                 outcome = StorageFailure(reason(e, self._path))
                 if not isinstance(e, DISK_FAULTS):
                     outcome = InternalError(faults.words(e))
@@ -110,7 +110,7 @@ class _Query(Generic[T]):
 
 
 def complete(future: asyncio.Future[T], outcome: T | HookdError) -> None:
-    """Give a future its value or its error, unless nobody waits for it any more."""
+    """Set the value or the error of a future, unless it is done, for instance cancelled."""
     if future.done():
         return
     if isinstance(outcome, HookdError):

@@ -13,7 +13,7 @@ from hookd.server.storage.states import StoredState
 
 
 class Now(msgspec.Struct, frozen=True):
-    """One moment on both clocks: real time for people, boot time for lengths of time."""
+    """One moment on both clocks: real time for people, boot time to measure durations."""
 
     usec: int
     boottime_usec: int
@@ -21,9 +21,9 @@ class Now(msgspec.Struct, frozen=True):
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run as it is first written: the hook's name and what makes runs of it rivals.
+    """A run as it is first written: the name of the hook and the overlap key.
 
-    `at_once`: how many runs of the hook may run at once, this one among them; 0: it has to wait.
+    `at_once`: how many runs of the hook, including this one, may run at a time; 0: it has to wait.
     """
 
     hook: str
@@ -32,14 +32,14 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class Slots(msgspec.Struct, frozen=True):
-    """A runner that starts what it is given, and how many runs it may have in all."""
+    """A connected runner, and how many runs it may have in all."""
 
     runner: str
     most: int
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A run that the scheduler wants to start, and how many runs of its hook may have a slot."""
+    """A run that the scheduler wants to start, and how many slots its hook has."""
 
     run_id: int
     hook: str
@@ -49,7 +49,7 @@ class Claim(msgspec.Struct, frozen=True):
 class HandedOver(msgspec.Struct, frozen=True):
     """The outcome of claims: the runs to start, and those for which no slot is left.
 
-    A run in neither list was handed over before.
+    A run in neither list was already handed over.
     """
 
     starts: list[Start] = []
@@ -57,10 +57,10 @@ class HandedOver(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """The terms by which an event is written: those of the moment at which it was submitted.
+    """The terms under which an event is written, as they were when it was submitted.
 
-    `matched` returns the runs of what matches the event; it is pure, and called inside the
-    transaction. `room`: how many runs may wait in all. Without `slots` each of its runs waits.
+    `matched` returns the runs of the hooks that match the event; it is pure, and is called inside
+    the transaction. `room`: how many runs may wait in all. Without `slots`, all its runs wait.
     """
 
     matched: Callable[[Event], Sequence[NewRun]]
@@ -72,7 +72,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class StoredEvent(msgspec.Struct, kw_only=True):
     """An event in the database; `runs` are in their start order.
 
-    `handed` are those that were written as handed over to `runner`.
+    `handed` are the runs that were written as handed over to `runner`.
     """
 
     job: int
@@ -88,7 +88,7 @@ class StoredEvent(msgspec.Struct, kw_only=True):
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What StartJob asks to be written."""
+    """What StartJob writes."""
 
     event: Event
     request_id: str | None
@@ -97,7 +97,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an end asks to be written. `job` names it by its key: hookd's own, for lost jobs."""
+    """What an end of a job writes. `job`, its key, is set if hookd itself ends it as lost."""
 
     job: int | None = None
     job_id: int | None = None
@@ -111,7 +111,7 @@ class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a run: its receipt, perhaps another attempt, perhaps the job's refusal."""
+    """The end of a run: its receipt, and possibly another attempt or the refusal of the job."""
 
     run_id: int
     receipt: Receipt
@@ -120,7 +120,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """What became of a Finish: `news` is False when the run had ended before."""
+    """The outcome of a Finish; `news` is False if the run had already ended."""
 
     run_id: int
     news: bool
@@ -130,8 +130,9 @@ class Finished(msgspec.Struct, frozen=True):
 class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that has not ended, as a start finds it.
 
-    `refused`: its job's start was; `obsolete`: a start run whose job has ended. Never of a replay.
-    `overdue`: a gate without which its job was decided. `since`: when its job started.
+    `refused`: a start run whose job was refused. `obsolete`: a start run whose job has ended.
+    Neither is set for a replay. `overdue`: a gate without which its job was decided. `since`: when
+    its job started.
     """
 
     run: HookRun
@@ -150,7 +151,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HookState(msgspec.Struct, frozen=True):
-    """What is remembered of a hook: failures in a row, and whether it is parked."""
+    """The state of a hook: the number of failures in a row, and whether it is parked."""
 
     name: str
     failures: int

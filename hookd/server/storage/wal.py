@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Finds damage in SQLite's write-ahead log. SQLite itself reads up to the damage, silently.
+"""Finds damage in SQLite's write-ahead log. SQLite itself silently stops at the damage.
 
-The format is that of https://www.sqlite.org/fileformat2.html#walformat. Only reads.
+The format is described in https://www.sqlite.org/fileformat2.html#walformat. Only reads.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 
 HEADER, FRAME = 32, 24  # bytes
-LOOK_SEC = 2.0  # at most: a start must not take long
-_MAGIC = 0x377F0682  # and one more where the words of the checksums are big-endian
+LOOK_SEC = 2.0  # at most, so that a start does not take long
+_MAGIC = 0x377F0682  # plus one if the words of the checksums are big-endian
 
 
 def damage(path: Path) -> str | None:
-    """Return in words that committed frames lie behind a damaged one, None if none do.
+    """Return a text if committed frames follow a damaged one; None if none do.
 
-    A power cut may damage the last transaction, which was never acknowledged: that is no damage.
+    Damage only to the last transaction is not reported: a power cut may cause it, and the
+    transaction was never acknowledged.
     Also returns None if the log is too long to be checked in LOOK_SEC. Raises OSError.
     """
     try:
@@ -48,7 +49,7 @@ def damage(path: Path) -> str | None:
 
 
 def _commits(log: bytes, at: int, size: int, salts: bytes) -> int:
-    """Return how many transactions of this log end in its frames from here on."""
+    """Return the number of transactions of this log that end in the frames from `at` on."""
     heads = (log[start : start + FRAME] for start in range(at, len(log) - size, FRAME + size))
     return sum(head[8:16] == salts and head[4:8] != bytes(4) for head in heads)
 

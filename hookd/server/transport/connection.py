@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One connection: reads bytes, answers calls one after the other, and bounds what a peer can use.
+"""One connection: reads bytes, answers calls one after the other, and limits what a peer can use.
 
 Everything that a peer can make grow has a limit here: its bytes, its unread answers, the time for
-a message. Nothing here knows what calls mean.
+a message. This file does not know what calls mean.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from hookd.system import faults
 
 T = TypeVar("T")
 
-READ_AT_ONCE = 16 * 1024  # bytes of a connection, before others are read; asyncio takes 256 KiB
-READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are taken in while one is at work
-WRITE_BUFFER = 256 * 1024  # bytes of unread answers, before the next call waits for the reader
-UNFINISHED_SEC = 30.0  # for a message from its first byte to its NUL
-FIRST_CALL_SEC = 1.0  # when hookd stops: for a connection it has accepted to say what it wants
-STALLED_SEC = 30.0  # for a reader of answers to take something
-LARGE = 16 * 1024  # bytes of a call that waits for others as large: up to 10 ms and 3 MB each
+READ_AT_ONCE = 16 * 1024  # bytes read before other connections are; asyncio's default is 256 KiB
+READ_AHEAD = 64 * 1024  # bytes of pipelined calls that are read while a call is answered
+WRITE_BUFFER = 256 * 1024  # bytes of unread answers above which the next call waits
+UNFINISHED_SEC = 30.0  # for a message, from its first byte to its NUL
+FIRST_CALL_SEC = 1.0  # when hookd stops: for the first call of an accepted connection
+STALLED_SEC = 30.0  # for a reader to accept more of its answers
+LARGE = 16 * 1024  # bytes of a large call; one at a time, as each takes up to 10 ms and 3 MB
 
 
 class HungUp(Exception):
@@ -41,12 +41,12 @@ class HungUp(Exception):
 
 
 Handler = Callable[["Connection", Call], Awaitable[Any]]  # returns a reply or raises a HookdError
-MayCall = Callable[[Peer], bool]  # whether a peer may call anything at all
-Report = Callable[[Peer, str], None]  # called when a peer is cut off, with the reason
+MayCall = Callable[[Peer], bool]  # whether a peer may call any method
+Report = Callable[[Peer, str], None]  # called with the reason when a peer is disconnected
 
 
 class Shared:
-    """What all connections of a socket share: their limits, the fair queue, the read buffer."""
+    """What all connections of a socket share: limits, fair queue, read buffer."""
 
     def __init__(self, report: Report, on_lost: Callable[[Connection], None]) -> None:
         self.report = report
@@ -59,7 +59,7 @@ class Shared:
 
 
 class Connection(faults.Connection):
-    """One connection. Handlers see the peer, and may answer a call more than once."""
+    """One connection. Handlers can see the peer, and can answer a call more than once."""
 
     def __init__(self, shared: Shared, peer: Peer) -> None:
         self.peer = peer
@@ -72,32 +72,32 @@ class Connection(faults.Connection):
         self._writable.set()
         self._stalled: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
-        self.begun = False  # whether it has its transport
+        self.begun = False  # whether `made` has set the transport
         self._eof = False
         self._last = False
         self._served = False
-        self._large = False  # whether it has the turn of the large calls
-        self._waiting_task: asyncio.Task[Any] | None = None  # it waits, while the peer is there
-        self._peer_gone = False  # whether the peer is not
+        self._large = False  # whether it holds the lock of large calls
+        self._waiting_task: asyncio.Task[Any] | None = None  # in while_connected()
+        self._peer_gone = False  # whether the peer has hung up
         self._at_work = 0  # bytes of the call that is being answered
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ties: set[int] = set()
 
-    # What handlers use.
+    # For handlers.
 
     def progress(self, parameters: Any) -> None:
         """Send a reply that is not the last one to a call with `more`."""
         self._send(encode_reply(parameters, continues=True))
 
     async def drained(self) -> None:
-        """Wait until the peer has taken enough of what was sent. Raises HungUp."""
+        """Wait until the peer has read enough of the answers. Raises HungUp."""
         await self.while_connected(self._writable.wait())
 
     async def while_connected(self, awaitable: Awaitable[T]) -> T:
-        """Wait as long as it takes, but not for a peer that is gone. Raises HungUp.
+        """Wait without a time limit, until the peer hangs up. Raises HungUp.
 
-        A hang-up cancels the task, and that is turned into HungUp here, as asyncio.timeout() does
-        it: a wait costs no task of its own.
+        A hang-up cancels the task, and the cancellation is converted to HungUp here, as in
+        asyncio.timeout(). A wait therefore needs no task of its own.
         """
         self._let_others()
         self._waiting_task = task = asyncio.current_task()
@@ -118,7 +118,7 @@ class Connection(faults.Connection):
             self._peer_gone = True
             self._waiting_task.cancel()
 
-    # The transport's events.
+    # Callbacks of the transport.
 
     def made(self, transport: asyncio.Transport) -> None:
         """Begin to serve."""
@@ -127,11 +127,11 @@ class Connection(faults.Connection):
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Return where bytes may be put until `buffer_updated`, which follows at once."""
+        """Return the buffer for the next read; `buffer_updated` follows at once."""
         return self._shared.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take bytes; stop taking them when enough wait already."""
+        """Accept bytes; pause reading if more than READ_AHEAD wait while a call is answered."""
         self._reader.feed(self._shared.buffer[:nbytes])
         if self.busy and self._reader.held > READ_AHEAD:
             self._transport.pause_reading()
@@ -140,21 +140,21 @@ class Connection(faults.Connection):
         self._shared.evictor.took(nbytes)
 
     def eof_received(self) -> bool:
-        """Note that no more calls come; answers still go out (`printf | socat` does this)."""
+        """Note that no more calls come; answers are still sent (`printf | socat` needs this)."""
         self._eof = True
         self._watch_hangup()
         self._wake()
         return True
 
     def pause_writing(self) -> None:
-        """Wait for a slow reader, but not for ever."""
+        """Wait for a slow reader, for STALLED_SEC at most."""
         self._writable.clear()
         self._stalled = self._loop.call_later(
             STALLED_SEC, self.cut, "it does not read its answers"
         )
 
     def resume_writing(self) -> None:
-        """Go on: the reader has caught up."""
+        """Continue, because the reader has caught up."""
         if self._stalled is not None:
             self._stalled.cancel()
         self._writable.set()
@@ -167,7 +167,7 @@ class Connection(faults.Connection):
         self.lost_all_the_same()
 
     def lost_all_the_same(self) -> None:
-        """Let the task end, and report that what was tied to the connection is lost."""
+        """End the task, and report that the jobs tied to the connection are lost."""
         self._eof = True
         self._writable.set()
         if not self.closed.done():
@@ -176,12 +176,12 @@ class Connection(faults.Connection):
         self._wake()
         self._shared.on_lost(self)
 
-    # The calls, one after the other.
+    # Calls, one after the other.
 
     async def serve(self, handler: Handler, knows: MayCall) -> None:
-        """Answer calls until no more come. What had arrived before a hang-up is still done.
+        """Answer calls until no more come. Calls that arrived before a hang-up are still executed.
 
-        A peer that may call nothing gets PermissionDenied whatever it sends, which is not decoded.
+        A peer that may not call any method gets PermissionDenied; its bytes are not decoded.
         """
         evictor = self._shared.evictor
         evictor.rest(self)
@@ -194,7 +194,7 @@ class Connection(faults.Connection):
                 self._at_work = len(message)
                 await self._shared.fair_queue.take(self.uid)
                 await self._answer(message, handler)
-                message = b""  # up to a megabyte, for as long as nothing more comes
+                message = b""  # free up to a megabyte while waiting for the next call
                 await self._writable.wait()
                 self._at_work = 0
                 self._served = True
@@ -211,10 +211,10 @@ class Connection(faults.Connection):
             self._transport.close()
 
     def finish(self) -> None:
-        """Close after the answer to the present call; at once when there is none.
+        """Close after the answer to the current call, or at once if there is none.
 
-        A connection that has asked nothing yet was taken off the socket's queue, where it would
-        have waited for the next instance: it gets an answer, if it asks soon.
+        A connection without a call so far was accepted from the queue of the socket, where it
+        would have waited for the next instance. It is answered if it calls within FIRST_CALL_SEC.
         """
         again, self._last = self._last, True
         if not self.busy:
@@ -241,7 +241,7 @@ class Connection(faults.Connection):
             raise
         except HookdError as e:
             answer = encode_error(e)
-        except Exception as e:  # whatever it is, it is this call's alone
+        except Exception as e:  # of any kind: it concerns only this call
             faults.report(e, "a call" if call is None else call.method)
             answer = encode_error(InternalError(faults.words(e)))
         finally:
@@ -250,7 +250,7 @@ class Connection(faults.Connection):
             self._send(answer)
 
     async def _next(self) -> bytes | None:
-        """Return the next message, None when no more come; half a message must end in time."""
+        """Return the next message; None if no more come. A message must be complete in time."""
         deadline: asyncio.TimerHandle | None = None
         try:
             while (message := self._reader.next()) is None and not self._eof:
@@ -297,7 +297,7 @@ class Connection(faults.Connection):
 
     @property
     def held(self) -> int:
-        """Bytes that are kept for it."""
+        """The number of bytes that are held for the connection."""
         if not self.begun:
             return 0
         return self._reader.held + self._at_work + self._transport.get_write_buffer_size()

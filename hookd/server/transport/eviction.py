@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Chooses the connection to close at a limit: that of connections, or that of the bytes they hold.
+"""Chooses the connection to close at a limit: that of connections, or that of bytes held.
 
-The rule is the same for both: whoever uses most gives way, and no user is kept out by another one
-that has more. Pure.
+The rule is the same for both: a connection of the user that uses most is closed. No user is kept
+out by another one that has more. Pure.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Protocol
 
-MAX_CONNECTIONS = 1024  # in all: more than a host has backup jobs, and some ten MB of memory
-SPARE_DESCRIPTORS = 256  # for all else: the database, the link, a runner of our own, reloads
-MAX_HELD = 16 * 1024 * 1024  # bytes of all calls and all unread answers together
+MAX_CONNECTIONS = 1024  # in all: more than a host has backup jobs; some ten MB of memory
+SPARE_DESCRIPTORS = 256  # for the database, the link, a child runner, reloads
+MAX_HELD = 16 * 1024 * 1024  # bytes of all calls and unread answers together
 
 
 class Evictable(Protocol):
@@ -24,10 +24,10 @@ class Evictable(Protocol):
 
     @property
     def held(self) -> int:
-        """Bytes that are kept for it."""
+        """The number of bytes that are held for the connection."""
 
     def cut(self, reason: str) -> None:
-        """Close it; the reason is recorded."""
+        """Close the connection; the reason is recorded."""
 
 
 class Evictor:
@@ -38,10 +38,10 @@ class Evictor:
         self._connections_open: set[Evictable] = set()
         self._users: Counter[int] = Counter()
         self._resting: defaultdict[int, dict[Evictable, None]] = defaultdict(dict)
-        self._held = 0  # at most: what has gone since it was counted is still in it
+        self._held = 0  # an upper bound: it includes bytes released since the last count
 
     def fit(self, descriptors: int) -> None:
-        """Take no more connections than a process with so many descriptors can have."""
+        """Reduce the limit of connections to what this number of descriptors allows."""
         self._connections = min(
             MAX_CONNECTIONS, max(descriptors - SPARE_DESCRIPTORS, descriptors // 2)
         )
@@ -52,26 +52,26 @@ class Evictor:
         self._users[evictable.uid] += 1
 
     def leave(self, evictable: Evictable) -> None:
-        """Count it no longer."""
+        """Stop counting a connection."""
         self.work(evictable)
         self._connections_open.remove(evictable)
-        self._users -= Counter((evictable.uid,))  # which forgets who has none left
+        self._users -= Counter((evictable.uid,))  # this removes a user without connections
 
     def rest(self, evictable: Evictable) -> None:
-        """Take note that nothing would be lost with it; of each user, the first to rest goes."""
+        """Note that the connection may be closed; those of a user are closed in this order."""
         self._resting[evictable.uid][evictable] = None
 
     def work(self, evictable: Evictable) -> None:
-        """Take note that it must not be ended to make room, or is at its end anyway."""
+        """Note that the connection must not be closed for another one, or has ended."""
         resting = self._resting[evictable.uid]
         resting.pop(evictable, None)
         if not resting:
             del self._resting[evictable.uid]
 
     def refusal(self, uid: int) -> str | None:
-        """Return why a user can have no further connection; None where it can, perhaps by now.
+        """Return why a user cannot have another connection; None if it can, perhaps by eviction.
 
-        One user never takes the last quarter.
+        One user never gets the last quarter of the connections.
         """
         most = self._connections * 3 // 4
         if self._users[uid] >= most:
@@ -83,7 +83,7 @@ class Evictor:
         return None
 
     def make(self, uid: int | None, why: str) -> bool:
-        """Close a connection of this user, or of the user that has most and more than this one.
+        """Close a connection of the user that has most and more than this one, or of this one.
 
         Returns False if none can be closed.
         """
@@ -95,10 +95,10 @@ class Evictor:
         )
 
     def took(self, size: int) -> None:
-        """Note bytes that are now held; if all are too many, close the connections that hold most.
+        """Add bytes that are now held; at the limit, close the connections that hold most.
 
-        Bytes that are released are not noted: all are counted anew when they might be too many,
-        and a quarter is freed then, so that this is rare.
+        Released bytes are not subtracted. Instead, all bytes are counted when the sum exceeds the
+        limit. A quarter is then freed, so that this is rare.
         """
         self._held += size
         if self._held <= MAX_HELD:

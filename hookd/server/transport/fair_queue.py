@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Decides whose call is next: a few at a time, so that no user waits for a burst of another.
+"""Chooses the next calls: a few at a time, so that no user waits for a burst of another.
 
-A call takes several rounds of the event loop. Were each of a thousand connections answered in each
-round, one round would take as long as a thousand calls, and every call several of them.
+A call takes several iterations of the event loop. If each of a thousand connections were served in
+each iteration, an iteration would take as long as a thousand calls, and a call several iterations.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import OrderedDict, deque
 
 from hookd.system import faults
 
-AT_ONCE = 16  # calls in one round of the event loop: about a millisecond
+AT_ONCE = 16  # calls in one iteration of the event loop: about a millisecond
 
 
 class FairQueue:
-    """Serves one user after the other, and the calls of each user in their order."""
+    """Serves the users in turn, and the calls of each user in their order."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ class FairQueue:
         self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, uid: int) -> None:
-        """Return when it is this call's turn, which is mostly at once."""
+        """Wait for the turn of this call, which is mostly at once."""
         self._next.soon()
         if self._left > 0 and not self._waiting:
             self._left -= 1

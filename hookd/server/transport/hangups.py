@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Notices a hang-up on a connection that is not being read, which asyncio does not."""
+"""Detects a hang-up on a connection that is not being read, which asyncio does not do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hookd.system import faults
 class Hangups:
     """Watched descriptors, each with a callback that is called once.
 
-    An empty event mask still reports EPOLLHUP (epoll_ctl(2)): both directions are closed.
+    An empty event mask still reports EPOLLHUP (epoll_ctl(2)), when both directions are closed.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class Hangups:
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._hung_up)
 
     def watch(self, fd: int, tell: Callable[[], None]) -> None:
-        """Call `tell` when the peer is gone; a descriptor that is watched already stays so."""
+        """Call `tell` when the peer hangs up; no change if the descriptor is already watched."""
         if fd not in self._watched:
             self._watched[fd] = tell
             self._epoll.register(fd, 0)
 
     def unwatch(self, fd: int) -> None:
-        """Stop watching: reading notices by itself again, or there is nothing left to notice."""
+        """Stop watching a descriptor: it is being read again, or is closed."""
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def close(self) -> None:
-        """Stop watching all."""
+        """Stop watching all descriptors."""
         asyncio.get_running_loop().remove_reader(self._epoll.fileno())
         self._epoll.close()
 

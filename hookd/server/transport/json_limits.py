@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a message may look like beyond being JSON: how deep, of how many parts, no name twice.
+"""Limits of a JSON message: its depth, the number of its parts, and no name twice.
 
-Pure, and cheap: a usual message takes two microseconds, none more than some milliseconds.
+Pure. The check takes two microseconds for a usual message, some milliseconds at most.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import re
 from typing import Any
 
 MAX_NESTING = 16
-"""Objects and arrays inside one another: a call needs three, what else is in it is passed over."""
+"""Levels of nested objects and arrays: a call needs three; unknown members are ignored."""
 
 MAX_PARTS = 1000
-"""Members of objects and elements of arrays, all together: 100 attributes and the rest are 150."""
+"""Members of objects and elements of arrays in all: a call with 100 attributes has 150."""
 
 SHORT = 16 * 1024
-"""Bytes of a message in which so many parts cost nobody time that they are not counted."""
+"""Bytes of a message up to which parts are not counted, because they take little time."""
 
 
 def check_shape(message: bytes) -> None:
-    """Raise ValueError where valid JSON is nested too deep, has too many parts or a name twice."""
+    """Raise ValueError if valid JSON is nested too deep, has too many parts or a name twice."""
     _check_parts(message)
     _names_decoder.decode(message.decode())
 
@@ -29,14 +29,14 @@ def check_shape(message: bytes) -> None:
 def _check_parts(message: bytes) -> None:
     if len(message) <= SHORT and message.count(b"{") + message.count(b"[") <= MAX_NESTING:
         return
-    # Of each string's two quotes at least the first is counted; a part is two strings at most.
+    # At least the first quote of each string is counted; a part has two strings at most.
     quotes = message.count(b'"') - message.count(b'\\"')
     rest = _STRING.sub(b"", message) if quotes <= 4 * MAX_PARTS + 2 else b"," * (MAX_PARTS + 1)
     rest = rest.translate(_BRACKETS, _NO_MARKS)
     if len(message) > SHORT and rest.count(b",") + rest.count(b"[") > MAX_PARTS:
         raise ValueError(f"it has more than {MAX_PARTS} parts")
     brackets = rest.replace(b",", b"")
-    for _ in range(MAX_NESTING):  # each time, the innermost go
+    for _ in range(MAX_NESTING):  # removes the innermost level
         brackets = brackets.replace(b"[]", b"")
     if brackets:
         raise ValueError(f"nested deeper than {MAX_NESTING}")
@@ -48,14 +48,15 @@ _NO_MARKS = bytes(set(range(256)) - set(b"[]{},"))
 
 
 def _check_names(members: list[tuple[str, Any]]) -> None:
-    """Raise ValueError where an object has a name twice.
+    """Raise ValueError if an object has a name twice.
 
-    Of two values one reader would take the first and another the last (RFC 8259, 4): what somebody
-    has looked at on the way must be what is done. msgspec does not see it, so json looks as well.
+    Of two values, one reader would use the first and another the last (RFC 8259, section 4): hookd
+    must use the value that a filter before it has checked. msgspec does not detect this, so json
+    parses the message too.
     """
     if len(dict(members)) < len(members):
         raise ValueError("an object has a name twice")
 
 
-# Numbers are read as their length: of any size, and in no time.
+# A number is replaced by its length, so that its size costs no time.
 _names_decoder = json.JSONDecoder(object_pairs_hook=_check_names, parse_int=len, parse_float=len)

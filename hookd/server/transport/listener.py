@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The listening socket: accepts connections up to a limit, and closes them at the end.
 
-This file bounds all connections together; `hookd.server.transport.connection` bounds each of them.
-At the limit, a connection of the user who has the most is closed.
+This file limits all connections together, `hookd.server.transport.connection` each of them.
+At the limit, a connection of the user that has the most is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hookd.server.transport.peer import Peer
 from hookd.system import faults
 from hookd.system.sockets import BACKLOG, credentials
 
-ACCEPT_AT_ONCE = 8  # connections, some ms of work, before open connections are served
+ACCEPT_AT_ONCE = 8  # connections (some ms of work) before open connections are served
 ACCEPT_AGAIN_SEC = 0.05  # after the system had no descriptor for a connection
 
 
@@ -45,7 +45,7 @@ class Listener:
         return len(self._connections)
 
     def start(self, sock: socket.socket) -> None:
-        """Begin to accept on a socket that is bound, and may listen already (systemd's)."""
+        """Begin to accept on a bound socket, which may already listen (systemd's)."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._shared.evictor.fit(soft)
         sock.setblocking(False)
@@ -54,7 +54,7 @@ class Listener:
         self._loop.add_reader(sock, self._accept, sock)
 
     def stop_accepting(self) -> None:
-        """Take no more connections: they wait in the kernel for the next instance."""
+        """Accept no more connections; they wait in the kernel for the next instance."""
         if self._again is not None:
             self._again.cancel()
         if self._socket is not None:
@@ -63,7 +63,7 @@ class Listener:
             self._socket = None
 
     async def close(self, patience: float) -> None:
-        """Close every connection; those that are being answered get `patience` seconds for it."""
+        """Close every connection; those with a call under way get `patience` seconds to finish."""
         self.stop_accepting()
         tasks = set(self._connections.values())
         for connection in list(self._connections):
@@ -75,8 +75,8 @@ class Listener:
             await asyncio.gather(*late, return_exceptions=True)
         self._shared.hangups.close()
 
-    # Accepting. asyncio's own way takes in the whole backlog before anybody has a turn, and stops
-    # for a second when there is no descriptor.
+    # Accepting. asyncio itself would accept the whole backlog before any connection is served, and
+    # would stop for a second without a descriptor.
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(ACCEPT_AT_ONCE):
@@ -92,14 +92,14 @@ class Listener:
             faults.guarded("a connection", partial(self._admit, sock), partial(_refuse, sock))
 
     def _rest(self, listening: socket.socket) -> None:
-        """Leave those who wait in the kernel alone until there may be a descriptor again."""
+        """Accept nothing for ACCEPT_AGAIN_SEC, until a descriptor may be free again."""
         self._loop.remove_reader(listening)
         self._again = self._loop.call_later(
             ACCEPT_AGAIN_SEC, self._loop.add_reader, listening, self._accept, listening
         )
 
     def _admit(self, sock: socket.socket) -> None:
-        """Take in a connection if there is room."""
+        """Accept a connection if the limits allow it."""
         peer = Peer(*credentials(sock))
         if refusal := self._shared.evictor.refusal(peer.uid):
             sock.close()
@@ -112,17 +112,17 @@ class Listener:
         task.add_done_callback(partial(self._gone, connection, sock))
 
     async def _serve(self, connection: Connection, sock: socket.socket) -> None:
-        """Serve a connection to its end, which an error of hookd's own is too."""
+        """Serve a connection until it ends; a fault ends it too."""
         try:
             sock.setblocking(False)
             await self._loop.connect_accepted_socket(lambda: connection, sock)
             await connection.serve(self._handler, self._knows)
-        except Exception as e:  # whatever it is
+        except Exception as e:  # of any kind
             faults.report(e, "a connection")
             self._shared.report(connection.peer, faults.words(e))
 
     def _gone(self, connection: Connection, sock: socket.socket, _: asyncio.Task[None]) -> None:
-        """Let go of a connection whose task has ended, even before its first line."""
+        """Release a connection whose task has ended, even if the task never ran."""
         del self._connections[connection]
         self._shared.evictor.leave(connection)
         if not connection.begun:

@@ -7,7 +7,7 @@ import msgspec
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """The process at the other end, by SO_PEERCRED and SO_PEERGROUPS: unix(7)."""
+    """The process at the other end, from SO_PEERCRED and SO_PEERGROUPS, see unix(7)."""
 
     pid: int
     uid: int

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The link to the runner: connects, reconnects, and carries messages without knowing them.
+"""The link to the runner: connects, reconnects, and carries messages without interpreting them.
 
-`connect` uses a runner that has a unit of its own; `start` runs one as a child, which ends with
-the server.
+`connect` uses a runner that has its own unit; `start` runs one as a child, which ends with the
+server.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 from hookd.link import CHUNK, FrameReader, Message, encode_all
 from hookd.system import faults
 
-SLICE = 256  # messages handled in one turn of the loop: some milliseconds
-MOST_INBOX = 4 * SLICE  # messages that may wait, before no more are read
-LASTING_SEC = 10.0  # a connection that ends sooner is one more failure: a runner that crashes
-RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last one for good
+SLICE = 256  # messages handled in one iteration of the loop: some milliseconds
+MOST_INBOX = 4 * SLICE  # waiting messages above which no more are read
+LASTING_SEC = 10.0  # a shorter connection counts as a failure, such as a runner that crashes
+RETRY_SEC = (0.05, 0.1, 0.25, 0.5, 1.0)  # between attempts to connect; the last repeats
 UNSERVED_SEC = (*RETRY_SEC, 2.0, 5.0, 10.0)
-"""The same after connections that ended without a word: each starts a runner that cannot serve."""
-CHILD_END_SEC = 90.0  # for a child to end its runs: more than any sensible kill_grace
+"""The same after connections without a message: each attempt starts a runner that cannot serve."""
+CHILD_END_SEC = 90.0  # for a child to end its runs; more than any sensible kill_grace
 
 SERVICE_VARIABLES = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
-"""Variables that the service manager sets for this process alone: see sd_notify(3)."""
+"""Variables that the service manager sets only for this process: see sd_notify(3)."""
 
 
 class RunnerLink(faults.Connection):
-    """One connection to the runner at a time, for as long as hookd lives."""
+    """One connection to the runner at a time, as long as hookd runs."""
 
     def __init__(
         self, on_messages: Callable[[list[Message]], None], on_lost: Callable[[str], None]
@@ -50,7 +50,7 @@ class RunnerLink(faults.Connection):
         self._inbox: deque[Message] = deque()
         self._hand_on_soon = faults.Timer(self._hand_on)
         self._lost = asyncio.Event()
-        self._heard = False  # whether this connection has brought anything
+        self._heard = False  # whether this connection has received anything
         self._task: asyncio.Task[None] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +59,7 @@ class RunnerLink(faults.Connection):
         self._task = faults.keep("the link", lambda: self._keep(lambda: self._connect(path)))
 
     def start(self, command: list[str]) -> None:
-        """Keep a runner of our own, started with `command` and `--link-fd N`."""
+        """Keep a runner as a child, started with `command` and `--link-fd N`."""
         self._task = faults.keep("the link", lambda: self._keep(lambda: self._start(command)))
 
     @property
@@ -68,9 +68,9 @@ class RunnerLink(faults.Connection):
         return self._transport is not None
 
     def send(self, message: Message) -> None:
-        """Send a message with all others of this turn of the loop; without a link it is dropped.
+        """Send a message with all others of this iteration of the loop; drop it without a link.
 
-        What must not be lost is sent again after the next Welcome.
+        The sender repeats messages that must not be lost after the next Welcome.
         """
         if self._transport is None:
             return
@@ -78,12 +78,12 @@ class RunnerLink(faults.Connection):
         self._outbox.append(message)
 
     def drop(self) -> None:
-        """Give up this connection; the next one begins with a Welcome that lists all runs."""
+        """Close this connection; the next one begins with a Welcome that lists all runs."""
         if self._transport is not None:
             self._transport.abort()
 
     async def close(self, drain: float) -> None:
-        """End the link, and with it a runner of our own: that gives its runs `drain` seconds."""
+        """Close the link; this also ends a child runner, which gives its runs `drain` seconds."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -101,7 +101,7 @@ class RunnerLink(faults.Connection):
     async def _keep(self, attempt: Callable[[], Awaitable[None]]) -> None:
         failures = 0
         while True:
-            if self._transport is not None:  # what an error has left behind
+            if self._transport is not None:  # left by an error
                 self._transport.abort()
                 await self._lost.wait()
             if self._child is not None:
@@ -133,12 +133,12 @@ class RunnerLink(faults.Connection):
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={k: v for k, v in os.environ.items() if k not in SERVICE_VARIABLES},
-                start_new_session=True,  # a Ctrl-C at the terminal is for the server to pass on
+                start_new_session=True,  # the server passes on a Ctrl-C at the terminal
             )
         await self._loop.create_unix_connection(lambda: self, sock=ours)
 
     async def _reap(self, child: subprocess.Popen[bytes]) -> None:
-        """Wait for the child's end; kill it where it does not end by itself."""
+        """Wait until the child ends; kill it after CHILD_END_SEC."""
         self._child = None
         wait = asyncio.to_thread(child.wait, CHILD_END_SEC)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -153,10 +153,10 @@ class RunnerLink(faults.Connection):
             for frame in encode_all(messages, lambda _, e: faults.report(e, "a message")):
                 self._transport.write(frame)
 
-    # The transport's events.
+    # Callbacks of the transport.
 
     def made(self, transport: asyncio.Transport) -> None:
-        """Begin anew: nothing of an earlier connection is left in the buffers."""
+        """Start with empty buffers, without data of an earlier connection."""
         self._transport = transport
         self._heard = False
         self._reader = FrameReader()
@@ -164,11 +164,11 @@ class RunnerLink(faults.Connection):
         self._inbox.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where bytes may be put until `buffer_updated`, which follows at once."""
+        """Return the buffer for the next read; `buffer_updated` follows at once."""
         return self._chunk
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what has arrived; a runner that speaks another language is let go."""
+        """Handle received messages; close the link if the runner does not follow the protocol."""
         assert self._transport is not None
         self._heard = True
         try:
@@ -185,20 +185,20 @@ class RunnerLink(faults.Connection):
                 self._hand_on()
 
     def _hand_on(self) -> None:
-        """Hand on what has arrived, a slice in each turn of the loop: others have theirs too."""
+        """Handle received messages, a slice in each iteration of the loop."""
         size = min(len(self._inbox), SLICE)
         if size < len(self._inbox):
             self._hand_on_soon.soon()
         messages = [self._inbox.popleft() for _ in range(size)]
         if not faults.guarded("messages of the runner", partial(self._on_messages, messages)):
-            for message in messages:  # those that it was not about must not suffer for it
+            for message in messages:  # an error in one must not affect the others
                 faults.guarded("a message of the runner", partial(self._on_messages, [message]))
         if self._transport is not None and len(self._inbox) <= MOST_INBOX:
             self._transport.resume_reading()
 
     def lost(self) -> None:
         """Report the loss, and connect again."""
-        if self._inbox:  # the rest is in the next Welcome
+        if self._inbox:  # the next Welcome repeats the rest
             self._hand_on()
         self.lost_all_the_same()
         self._on_lost("the connection ended")
@@ -211,5 +211,5 @@ class RunnerLink(faults.Connection):
 
 
 def runner_command() -> list[str]:
-    """Return how a runner of this very installation is started."""
+    """Return the command that starts a runner of this installation."""
     return [sys.executable, "-P", "-m", "hookd.runner.main"]

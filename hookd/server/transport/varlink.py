@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Bytes to messages and back: the envelope of Varlink (https://varlink.org).
+"""Converts between bytes and messages: the envelope of Varlink (https://varlink.org).
 
-Pure. Which methods there are is not known here. The invariant: any bytes give a `Call` or a
-ProtocolError, and nothing else.
+Pure. This file does not know the methods. Any bytes give either a `Call` or a ProtocolError, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from hookd.errors import HookdError, ProtocolError
 from hookd.server.transport.json_limits import check_shape
 
 MAX_MESSAGE = 1024 * 1024
-"""Bytes of one message without its NUL: the longest fields of a call fit several times."""
+"""Bytes of one message without its NUL: several times the longest fields of a call."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """The envelope of a call. Unknown keys in it are ignored, as the specification demands."""
+    """The envelope of a call. Unknown keys in it are ignored, as the specification requires."""
 
     method: str
     parameters: msgspec.Raw = msgspec.Raw(b"{}")
@@ -35,7 +35,7 @@ class CallReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._scanned = 0  # bytes known to contain no NUL; none is searched twice
+        self._scanned = 0  # bytes known to contain no NUL, which are not searched again
 
     @property
     def unfinished(self) -> bool:
@@ -48,7 +48,7 @@ class CallReader:
         return len(self._buffer)
 
     def feed(self, data: bytes | bytearray) -> None:
-        """Take bytes that have arrived."""
+        """Add received bytes."""
         self._buffer += data
 
     def next(self) -> bytes | None:
