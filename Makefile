@@ -6,7 +6,7 @@ MINUTES ?= 3
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tour picture test test-all test-system hostile crash fuzz attack load soak sanitize coverage mutation bench exposure pages lint dist deb rpm clean
+.PHONY: help setup demo tour picture test test-all test-system hostile crash faults fuzz attack load soak sanitize coverage mutation bench exposure pages lint dist deb rpm clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,9 @@ hostile: ## run the gallery of harmful hooks
 
 crash: ## kill hookd ROUNDS times at random moments and check the database
 	@ROUNDS=$(ROUNDS) tests/run -m crash
+
+faults: ## raise an error in each callback of both processes, one at a time
+	@tests/run -m faults
 
 fuzz: ## run each fuzzer for SECONDS
 	@SECONDS=$(SECONDS) tests/run -m fuzz

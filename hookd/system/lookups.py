@@ -13,9 +13,13 @@ import asyncio
 import contextlib
 import errno
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
+
+from hookd.system import faults
 
 T = TypeVar("T")
 
@@ -39,10 +43,10 @@ class Asked(Generic[T]):
         self._told = None
 
     def tell(self, answer: T | Exception) -> None:
-        """Pass on the answer."""
+        """Pass on the answer; if that raises, pass on the error as the answer."""
         told, self._told = self._told, None
         if told is not None:
-            told(answer)
+            faults.guarded("a look-up", partial(told, answer), told)
 
 
 class _Look:
@@ -71,6 +75,8 @@ class Lookups:
         self._queue: SimpleQueue[_Look | None] = SimpleQueue()
         self._looks: dict[Hashable, _Look] = {}
         self._next: dict[Hashable, _Look] = {}
+        self._answered: deque[_Look] = deque()  # of which the callers must be told
+        self._answers = faults.Timer(self._answer_all)
         self._threads = 0
         self._busy = 0
 
@@ -129,7 +135,8 @@ class Lookups:
                 threading.Thread(target=self._work, name="lookup", daemon=True).start()
             except RuntimeError as e:  # the limit of threads is reached, see setrlimit(2)
                 look.answer = OSError(errno.EAGAIN, str(e))
-                self._loop.call_soon(self._done, look)
+                self._answered.append(look)
+                self._answers.soon()
                 return
             self._threads += 1
         self._queue.put(look)
@@ -142,8 +149,18 @@ class Lookups:
                 look.answer = look.work()
             except Exception as e:  # of any kind: it is the answer, and the thread goes on
                 look.answer = e
+            self._answered.append(look)
             with contextlib.suppress(RuntimeError):  # the loop is closed: no caller waits
-                self._loop.call_soon_threadsafe(self._done, look)
+                self._loop.call_soon_threadsafe(self._answers.soon)
+
+    def _answer_all(self) -> None:
+        while self._answered:
+            look = self._answered.popleft()
+            try:
+                self._done(look)
+            finally:  # the timer reports an error, and goes on with the next look-up
+                for asked in look.waiting:
+                    asked.tell(look.answer)
 
     def _done(self, look: _Look) -> None:
         self._busy -= 1
@@ -155,8 +172,3 @@ class Lookups:
         if self._threads - self._busy > IDLE:
             self._threads -= 1
             self._queue.put(None)
-        for asked in look.waiting:
-            try:
-                asked.tell(look.answer)
-            except Exception as e:  # the other callers must get their answer
-                self._loop.call_exception_handler({"message": "a look-up", "exception": e})

@@ -27,7 +27,8 @@ LOOKS_AT_IMPORTS = (  # of which coverage.py has its own, in every process
 )
 PACKAGE_PERCENT = 95.0
 SLOW = (
-    "system", "hostile", "crash", "fuzz", "attack", "soak", "load", "sanitize", "coverage",
+    "system", "hostile", "crash", "faults", "fuzz", "attack", "soak", "load", "sanitize",
+    "coverage",
 )  # fmt: skip
 
 pytestmark = [pytest.mark.coverage, pytest.mark.timeout(1800)]

@@ -11,6 +11,7 @@ import ast
 
 import pytest
 
+from tests.faults.exceptions import KNOWN, UNREACHED
 from tests.support.callbacks import FAULTS, LOOP, Point, points, sources
 
 TRANSPORT = {
@@ -74,8 +75,7 @@ UNGUARDED = {
         "a callback that is looked at where when_flushed is given it",
     "hookd/system/journal.py: when_flushed: event.set": SMALL,
     "hookd/system/lookups.py: Thread: self._work": THREAD,
-    "hookd/system/lookups.py: call_soon: self._done": "guards each that it tells",
-    "hookd/system/lookups.py: call_soon_threadsafe: self._done": "guards each that it tells",
+    "hookd/system/lookups.py: call_soon_threadsafe: self._answers.soon": SMALL,
 }  # fmt: skip
 """What is given to the loop or to a thread without a guard, and why nobody else suffers."""
 
@@ -135,6 +135,12 @@ def test_each_callback_is_guarded_or_named_with_a_reason() -> None:
     assert {point.called for point in found} <= {*FAULTS, *OURS, *TRANSPORT, *LOOP, "Thread",
                                                  "when_flushed"}  # fmt: skip
     assert all(UNGUARDED.values())
+
+
+def test_the_tables_of_the_faults_tier_name_callbacks_of_the_code() -> None:
+    names = {point.name for point in points()}
+    assert UNREACHED.keys() | KNOWN.keys() <= names
+    assert not UNREACHED.keys() & KNOWN.keys()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,42 @@ def test_one_who_raises_keeps_the_answer_from_nobody() -> None:
         while not told:
             await asyncio.sleep(0.001)
         assert told == [1]
-        assert len(said) == 1
+        assert len(said) == 2  # it also raised when it was told its error
+
+    with_lookups(test)
+
+
+def test_a_caller_that_raises_is_told_the_error() -> None:
+    async def test(lookups: Lookups) -> None:
+        answers: list[int | Exception] = []
+        told = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: None)
+
+        def tell(answer: int | Exception) -> None:
+            answers.append(answer)
+            if len(answers) == 1:
+                raise RuntimeError("broken")
+            told.set()
+
+        lookups.ask("one", lambda: 1, tell)
+        await told.wait()
+        assert repr(answers) == "[1, RuntimeError('broken')]"
+        assert await ask(lookups, "one", lambda: 2) == 2
+
+    with_lookups(test)
+
+
+def test_an_error_between_two_lookups_stops_neither() -> None:
+    async def test(lookups: Lookups) -> None:
+        done, errors = lookups._done, []
+
+        def breaks(look: Any) -> None:
+            done(look)
+            raise RuntimeError("broken")
+
+        lookups._done = breaks  # type: ignore[method-assign]
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: errors.append(what))
+        assert [await ask(lookups, key, lambda: 1) for key in ("one", "one", "two")] == [1, 1, 1]
+        assert len(errors) >= 2
 
     with_lookups(test)

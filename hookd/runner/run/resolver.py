@@ -129,7 +129,7 @@ class Resolution:
         told = self._told
         self.forget()
         if told is not None:
-            told(answer)
+            faults.guarded("a run", partial(told, answer), told)
 
 
 def words(spec: HookSpec) -> str:
